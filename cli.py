@@ -23,7 +23,9 @@ from .commands.version import print_version
 def ringback(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=print_version, help="Print the versions and exit."),
+        typer.Option(
+            "--version", is_eager=True, callback=print_version, help="Print the versions and exit."
+        ),
     ] = False,
 ) -> None:
     """RPC for Python over ZeroMQ, on the event loop you choose."""

@@ -90,7 +90,9 @@ class CurrentCall:
         other methods.
         """
         if self._open is None:
-            raise FailedPrecondition(f"{self.method} has no transaction: declare the method with once=True")
+            raise FailedPrecondition(
+                f"{self.method} has no transaction: declare the method with once=True"
+            )
         return self._open()
 
     def leave_process(self) -> None:

@@ -11,7 +11,9 @@ from .errors import UsageError
 
 DEFAULT_ENDPOINT = "tcp://127.0.0.1:5555"
 
-_FORM = re.compile(r"(?:(tcp)://(?:\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\S*)|(ipc|inproc)://[^\s\0]+)")
+_FORM = re.compile(
+    r"(?:(tcp)://(?:\[[0-9a-fA-F:.%\w]+\]|[^\[\]:/\s]+):(\S*)|(ipc|inproc)://[^\s\0]+)"
+)
 
 # Maximum bytes of a Unix socket's path, set by the kernel.
 _LONGEST_PATH = 107 if sys.platform == "linux" else 103

@@ -181,7 +181,9 @@ def from_wire(code: str, type_name: str, message: str, started: bool | None = No
     if cls is not None:
         return cls(message)
     if not _is_code(code):
-        return ProtocolError(f"the server sent an error with the invalid code {code!r:.100}: {message}")
+        return ProtocolError(
+            f"the server sent an error with the invalid code {code!r:.100}: {message}"
+        )
     return CallError(message, code=code)
 
 
@@ -257,7 +259,9 @@ def code_of(error: BaseException | None) -> str:
     """
     if error is None:
         return "OK"
-    if not is_ours(error) and any(kind.__name__ == "CancelledError" for kind in type(error).__mro__):
+    if not is_ours(error) and any(
+        kind.__name__ == "CancelledError" for kind in type(error).__mro__
+    ):
         return Cancelled.code
     return to_wire(error)[0]
 

@@ -33,9 +33,13 @@ Finish = Callable[[Any, BaseException | None], None]
 
 def checked(interceptor: Interceptor) -> Interceptor:
     """Return the interceptor if it is one. Raises UsageError here, and not at the first call."""
-    target: Any = interceptor if inspect.isroutine(interceptor) else getattr(interceptor, "__call__", None)  # noqa: B004
+    target: Any = interceptor
+    if not inspect.isroutine(interceptor):
+        target = getattr(interceptor, "__call__", None)  # noqa: B004
     if not inspect.isgeneratorfunction(target):
-        raise UsageError(f"an interceptor is a generator function that yields once, not {interceptor!r}")
+        raise UsageError(
+            f"an interceptor is a generator function that yields once, not {interceptor!r}"
+        )
     return interceptor
 
 
@@ -47,7 +51,9 @@ class Interception:
     def __init__(self) -> None:
         self._entered: list[Generator[None, Any, Any]] = []
 
-    def enter(self, interceptors: Sequence[Interceptor], call: Any) -> tuple[bool, Any, BaseException | None]:
+    def enter(
+        self, interceptors: Sequence[Interceptor], call: Any
+    ) -> tuple[bool, Any, BaseException | None]:
         """Run all interceptors up to their yields.
 
         Returns `(True, None, None)` if the call proceeds; pass its outcome to `leave`. Returns

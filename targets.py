@@ -27,7 +27,9 @@ def find(target: str) -> Any:
     """Import and return the object that the target names. Raises UsageError, which says what is
     missing."""
     where, attribute = split(target)
-    found = _load_file(Path(where)) if where.endswith(".py") or os.sep in where else _load_module(where)
+    found = (
+        _load_file(Path(where)) if where.endswith(".py") or os.sep in where else _load_module(where)
+    )
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise UsageError(f"{where} has no {attribute!r}")
@@ -95,5 +97,9 @@ def _importing(what: str, command: str) -> Iterator[None]:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and (what == missing or what.startswith(f"{missing}.")):
             raise UsageError(f"there is no module {what!r}") from None
-        remedy = f"install the package that has {missing}" if missing else f"{command} shows the traceback"
+        remedy = (
+            f"install the package that has {missing}"
+            if missing
+            else f"{command} shows the traceback"
+        )
         raise UsageError(f"{what} cannot be imported: {located(error)}: {remedy}") from error

@@ -21,7 +21,9 @@ from .workers import Workers
 class _Watch:
     __slots__ = ("_fd", "_loop", "_remove")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, remove: Callable[[int], object], fd: int) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, remove: Callable[[int], object], fd: int
+    ) -> None:
         self._loop = loop
         self._remove = remove
         self._fd = fd
@@ -39,7 +41,11 @@ class AsyncioLoop(Loop):
     entered_by = "`async with`"
 
     def __init__(
-        self, *, workers: int = 32, uvloop: bool = False, running: asyncio.AbstractEventLoop | None = None
+        self,
+        *,
+        workers: int = 32,
+        uvloop: bool = False,
+        running: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._loop = running or _running_loop() or _new_loop(uvloop)
         self.workers = self.threads = workers
@@ -81,7 +87,9 @@ class AsyncioLoop(Loop):
     def run_in_worker(self, work: Callable[[], object]) -> None:
         self._workers.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         return start_task(self._loop, coroutine, report, context)
 
     def adopt(self, value: object, report: Report, context: Context) -> Handle | None:
@@ -158,5 +166,7 @@ def _new_loop(uvloop: bool) -> asyncio.AbstractEventLoop:
     try:
         import uvloop as library
     except ImportError:
-        raise UsageError("--uvloop needs uvloop: install it with pip install 'ringback[uvloop]'") from None
+        raise UsageError(
+            "--uvloop needs uvloop: install it with pip install 'ringback[uvloop]'"
+        ) from None
     return library.new_event_loop()

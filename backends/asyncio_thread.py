@@ -54,7 +54,10 @@ async def outcome_of(awaitable: Awaitable[Any]) -> Any:
 
 
 def start_task(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any],
+    report: Report,
+    context: Context,
 ) -> asyncio.Task[Any]:
     """Run the coroutine as a task of the loop, in the context, and report its outcome."""
 

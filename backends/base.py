@@ -106,7 +106,9 @@ class Loop(ABC):
         return ThreadGate()
 
     @abstractmethod
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         """Run an asyncio coroutine on the asyncio loop of this backend, in the context.
 
         Cancelling raises CancelledError in it. The coroutine never raises what would end the loop
@@ -142,7 +144,9 @@ class Loop(ABC):
     def forget(self) -> None:  # noqa: B027 - few loops can be cut
         """Drop all watches and queued callbacks, because the turn that they belong to was cut."""
 
-    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_native(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         """Run a coroutine that awaits this loop's own kind of future (`native=True`)."""
         return self.run_coroutine(coroutine, report, context)
 

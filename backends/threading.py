@@ -85,7 +85,9 @@ class _Watch:
 
     __slots__ = ("_fd", "_loop", "_watched")
 
-    def __init__(self, loop: ThreadingLoop, watched: dict[int, Callable[[], object]], fd: int) -> None:
+    def __init__(
+        self, loop: ThreadingLoop, watched: dict[int, Callable[[], object]], fd: int
+    ) -> None:
         self._loop = loop
         self._watched = watched
         self._fd = fd
@@ -132,7 +134,9 @@ class ThreadingLoop(BlockingLoop):
         self.driver: DrivingGate | None = None  # the gate of the driving thread
         self._polling = False
         self.followers: dict[DrivingGate, None] = {}
-        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
+        self._waker = (
+            os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC) if hasattr(os, "eventfd") else -1
+        )
         self._pipe = os.pipe() if self._waker < 0 else (self._waker, self._waker)
         os.set_blocking(self._pipe[0], False)
         os.set_blocking(self._pipe[1], False)
@@ -196,7 +200,9 @@ class ThreadingLoop(BlockingLoop):
     def run_in_worker(self, work: Callable[[], object]) -> None:
         self._workers.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         if self._coroutines is None:
             from .asyncio_thread import AsyncioThread  # which loads asyncio
 
@@ -367,7 +373,9 @@ class ThreadingLoop(BlockingLoop):
 
     def is_entered(self) -> bool:
         """Whether this call came from within a call that uses this loop, in the same thread."""
-        return self.is_turning() or (threading.get_ident() in self.waiting and not self.lock._is_owned())  # type: ignore[attr-defined]
+        return self.is_turning() or (
+            threading.get_ident() in self.waiting and not self.lock._is_owned()
+        )  # type: ignore[attr-defined]
 
     def end_turn(self) -> None:
         """Run the queued callbacks, then interrupt a polling driver if it has work or is done.

@@ -30,7 +30,9 @@ def nearest(among: Iterable[L], key: str) -> L:
     for load in among:
         digest = start.copy()
         digest.update(load.endpoint.encode())
-        score = load.weight / -log(((int.from_bytes(digest.digest()) >> 64 - _BITS) + 0.5) / 2**_BITS)
+        score = load.weight / -log(
+            ((int.from_bytes(digest.digest()) >> 64 - _BITS) + 0.5) / 2**_BITS
+        )
         if score > best:
             chosen, best = load, score
     assert chosen is not None, "there is at least one server"

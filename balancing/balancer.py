@@ -46,7 +46,9 @@ class _Group(Generic[S]):
     """The open servers for one kind of calls: `fit` to choose from, `out` the ejected ones."""
 
     def __init__(self, servers: Sequence[S], zone: str) -> None:
-        fit = [server for server in servers if server.health.condition is HealthCondition.FIT] or servers
+        fit = [
+            server for server in servers if server.health.condition is HealthCondition.FIT
+        ] or servers
         fit = [server for server in fit if server.liveness is not Liveness.STALLED] or fit
         self.fit = [server for server in fit if server.zone == zone] or fit
         self.out = [server for server in servers if server.health.condition is HealthCondition.OUT]
@@ -57,7 +59,12 @@ class Balancer(Generic[S]):
     Set `stale` after any change of the servers."""
 
     def __init__(
-        self, servers: list[S], versions: Versions, policy: Policy | None, zone: str, ejection: Ejection
+        self,
+        servers: list[S],
+        versions: Versions,
+        policy: Policy | None,
+        zone: str,
+        ejection: Ejection,
     ) -> None:
         self.stale = True
         self._servers = servers
@@ -74,19 +81,33 @@ class Balancer(Generic[S]):
         self._readers = self._writers
 
     def choose(
-        self, method: str, wishes: Wishes | None, now: float, but: S | None = None, *, trial: bool = True
+        self,
+        method: str,
+        wishes: Wishes | None,
+        now: float,
+        but: S | None = None,
+        *,
+        trial: bool = True,
     ) -> S | None:
         """An open server other than `but`; None if there is none.
         `trial`: whether the call may probe an ejected server."""
         if self.stale or self._outliers.changed:
             self._refresh()
         reads = self._readers is not self._writers and method in self._readonly
-        group = self._readers if reads and not (wishes is not None and wishes.primary) else self._writers
+        group = (
+            self._readers
+            if reads and not (wishes is not None and wishes.primary)
+            else self._writers
+        )
         among = group.fit
         if but is not None:
             among = [server for server in among if server is not but]
         if reads:
-            session = wishes.session if wishes is not None and wishes.session is not None else self._versions
+            session = (
+                wishes.session
+                if wishes is not None and wishes.session is not None
+                else self._versions
+            )
             among = _up_to_date(among, session.versions)
         affinity = None if wishes is None else wishes.affinity
         for server in group.out if trial else ():

@@ -68,7 +68,9 @@ def ejection_of(given: Ejection | bool) -> Ejection:
         return given
     if isinstance(given, bool):
         return Ejection() if given else NEVER
-    raise UsageError(f"ejection must be True, False or a ringback.balancing.Ejection, not {given!r}")
+    raise UsageError(
+        f"ejection must be True, False or a ringback.balancing.Ejection, not {given!r}"
+    )
 
 
 class HealthCondition(enum.Enum):
@@ -107,7 +109,9 @@ class Outliers:
         self._ejection = ejection
         self.changed = False
 
-    def failed(self, health: Health, among: Sequence[Health], now: float, *, tried: bool = False) -> None:
+    def failed(
+        self, health: Health, among: Sequence[Health], now: float, *, tried: bool = False
+    ) -> None:
         """A call failed by the fault of the server or its connection. `tried`: it was the probe."""
         load, limit = health.load, self._ejection.failures
         load.failures += 1
@@ -115,11 +119,15 @@ class Outliers:
             self._eject(health, now)
         elif limit and load.failures >= limit and health.condition is HealthCondition.FIT:
             # If calls fail at all servers, as invalid calls do, it is no fault of this one.
-            others_fail = all(2 * each.load.failures > load.failures for each in among if each is not health)
+            others_fail = all(
+                2 * each.load.failures > load.failures for each in among if each is not health
+            )
             if not others_fail and self._may(among):
                 self._eject(health, now)
 
-    def went_well(self, health: Health, seconds: float | None, among: Sequence[Health], now: float) -> None:
+    def went_well(
+        self, health: Health, seconds: float | None, among: Sequence[Health], now: float
+    ) -> None:
         """The probe got its reply, after `seconds` if that time tells something."""
         usual = None if seconds is None else _usual(health, among)
         if seconds is not None and usual and seconds > self._ejection.slowness * usual > 0:
@@ -171,7 +179,9 @@ class Outliers:
         all_new = min((health.since for health in among), default=-inf) > now - SLOW_START
         for health in among:
             begun = now - health.since
-            health.load.share = 1.0 if all_new or begun >= SLOW_START else max(AT_FIRST, begun / SLOW_START)
+            health.load.share = (
+                1.0 if all_new or begun >= SLOW_START else max(AT_FIRST, begun / SLOW_START)
+            )
             if health.condition is HealthCondition.FIT and begun >= 10 * self._ejection.at_most:
                 health.times = 0
         self._find_slow(among, now)
@@ -213,7 +223,9 @@ def _usual(health: Health, among: Iterable[Health]) -> float | None:
     times = [
         seconds
         for other in among
-        if other is not health and other.condition is HealthCondition.FIT and len(other.load.times) >= _KNOWN
+        if other is not health
+        and other.condition is HealthCondition.FIT
+        and len(other.load.times) >= _KNOWN
         for seconds in other.load.times
     ]
     return median(times) if times else None

@@ -34,7 +34,9 @@ def latency(endpoint: str, calls: int = 300) -> float:
         return statistics.median(took)
 
 
-def connect(context: zmq.Context, endpoint: str, count: int, first: list[bytes]) -> list[zmq.Socket]:
+def connect(
+    context: zmq.Context, endpoint: str, count: int, first: list[bytes]
+) -> list[zmq.Socket]:
     """That many connections, each with a message sent and answered."""
     sockets = []
     for _ in range(count):

@@ -43,7 +43,9 @@ def measured(python: str, backend: str, kind: str, serve: Sequence[str], service
         assert server.stdout is not None
         endpoint = server.stdout.readline().split()[-2]
         client = [python, str(HERE / "cost.py"), "--client", kind, endpoint, str(server.pid)]
-        done = subprocess.run(client, check=True, capture_output=True, text=True, cwd=HERE, timeout=300)
+        done = subprocess.run(
+            client, check=True, capture_output=True, text=True, cwd=HERE, timeout=300
+        )
         return float(done.stdout)
     finally:
         server.terminate()
@@ -61,7 +63,9 @@ def client(kind: str, endpoint: str, server: str) -> float:
                 for _ in range(calls):
                     connected.call("echo", b"x" * 32)
             else:
-                left = [connected.fire("echo", b"x" * 32, callback=lambda _: None) for _ in range(calls)]
+                left = [
+                    connected.fire("echo", b"x" * 32, callback=lambda _: None) for _ in range(calls)
+                ]
                 left[-1].result()
 
         run(CALLS[kind] // 10)
@@ -85,7 +89,9 @@ def main() -> None:
             for _ in range(options.pairs):
                 pair = {}
                 for arm in random.sample(["here", "other"], 2):
-                    python, serve = (sys.executable, options.serve) if arm == "here" else (options.other, [])
+                    python, serve = (
+                        (sys.executable, options.serve) if arm == "here" else (options.other, [])
+                    )
                     service = options.service if arm == "here" else "service.py"
                     pair[arm] = measured(python, backend, kind, serve, service)
                 ratios.append(pair["here"] / pair["other"])

@@ -136,7 +136,9 @@ def main() -> None:
     os.chdir(HERE)  # where the child finds this file
     steps, placement = steps_of_cpu(), Placement.halves()
     for name in options.backend or ["asyncio"]:
-        print(f"{name}: calls/s of the generator; of a plain loop and of the protocol itself, to that")
+        print(
+            f"{name}: calls/s of the generator; of a plain loop and of the protocol itself, to that"
+        )
         with ExitStack() as running:
             serving = running.enter_context(Serving(backend(name, 64, SERVICE), placement))
             pairs = {}

@@ -73,7 +73,9 @@ def fire_burns(endpoint: str, seconds: float) -> float:
     return fire(endpoint, seconds, "burn", STEPS)
 
 
-def mapped(endpoint: str, seconds: float, method: str = "echo", argument: object = MESSAGE) -> float:
+def mapped(
+    endpoint: str, seconds: float, method: str = "echo", argument: object = MESSAGE
+) -> float:
     """The blocking client's `map`, 1,000 calls per message."""
     with ringback.connect(endpoint) as client:
 

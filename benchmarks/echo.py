@@ -32,11 +32,15 @@ class Figure(NamedTuple):
 
 MANY = ("--workers", "64")
 FIGURES = {
-    "call-1": Figure("call-1", "bare-1", "blocking client, one call in flight", "0.85 (twisted 0.75)"),
+    "call-1": Figure(
+        "call-1", "bare-1", "blocking client, one call in flight", "0.85 (twisted 0.75)"
+    ),
     "threads-64": Figure(
         "threads-64", "bare-64", "64 threads of one blocking client; bare: a socket each", "0.65"
     ),
-    "threads-64-pyro": Figure("threads-64", "pyro-64", "the same, over Pyro5 with a connection each", "1.2"),
+    "threads-64-pyro": Figure(
+        "threads-64", "pyro-64", "the same, over Pyro5 with a connection each", "1.2"
+    ),
     "nap-64-pyro": Figure(
         "nap-64", "pyro-nap-64", "the same, handlers that wait 10 ms, over Pyro5", "1", MANY
     ),
@@ -46,23 +50,38 @@ FIGURES = {
         "blocking client's fire with callbacks, 1,000 in flight",
         "1.7 (asyncio 2.2)",
     ),
-    "tasks-1000": Figure("tasks-1000", "bare-1000", "asyncio client, 1,000 tasks awaiting calls", "1.5"),
-    "tasks-uvloop": Figure(
-        "tasks-uvloop", "bare-1000", "the same, both ends on uvloop", "2", ("--uvloop",), ("asyncio",)
+    "tasks-1000": Figure(
+        "tasks-1000", "bare-1000", "asyncio client, 1,000 tasks awaiting calls", "1.5"
     ),
-    "map-1000": Figure("map-1000", "bare-1000", "map of an inline method, 1,000 calls a message", "8"),
+    "tasks-uvloop": Figure(
+        "tasks-uvloop",
+        "bare-1000",
+        "the same, both ends on uvloop",
+        "2",
+        ("--uvloop",),
+        ("asyncio",),
+    ),
+    "map-1000": Figure(
+        "map-1000", "bare-1000", "map of an inline method, 1,000 calls a message", "8"
+    ),
     "map-1000-pyro": Figure("map-1000", "pyro-batch", "the same, over Pyro5's explicit batch", "3"),
-    "map-pooled": Figure("map-pooled", "pooled-1000", "map of an unmarked def, over single fired calls", "5"),
+    "map-pooled": Figure(
+        "map-pooled", "pooled-1000", "map of an unmarked def, over single fired calls", "5"
+    ),
     "map-burns": Figure(
         "map-burns", "burns-1000", "the same, some 14 us of work a call", "2 (1.7 is the bound)"
     ),
-    "pooled-1000": Figure("pooled-1000", "bare-1000", "unmarked def in workers, fired, 1,000 in flight", "1"),
+    "pooled-1000": Figure(
+        "pooled-1000", "bare-1000", "unmarked def in workers, fired, 1,000 in flight", "1"
+    ),
 }
 
 
 def measure(python: str, kind: str, endpoint: str, seconds: float) -> float:
     command = [python, str(HERE / "drive.py"), kind, endpoint, str(seconds)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
+    return float(
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
+    )
 
 
 def main() -> None:

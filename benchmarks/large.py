@@ -51,7 +51,10 @@ def main() -> None:
             socket.recv(copy=False)
 
         for backend in options.backend or BACKENDS:
-            with server(backend) as (_, endpoint), ringback.connect(endpoint, max_size=1 << 30) as client:
+            with (
+                server(backend) as (_, endpoint),
+                ringback.connect(endpoint, max_size=1 << 30) as client,
+            ):
                 views = client.options(returns=memoryview)
                 rates = [
                     (

@@ -28,7 +28,17 @@ from ringback.balancing.policies import POLICIES
 from ringback.clients.asyncio import AsyncioClient, connect
 from running import HERE, options_of
 
-CONDITIONS = ("well", "mixed", "very-mixed", "report", "slow", "sometimes", "dead", "stopped", "restarting")
+CONDITIONS = (
+    "well",
+    "mixed",
+    "very-mixed",
+    "report",
+    "slow",
+    "sometimes",
+    "dead",
+    "stopped",
+    "restarting",
+)
 SHORT, LONG = 0.005, 0.05
 # Seconds from the start to the event of the condition.
 BEFORE = 1.0
@@ -44,7 +54,13 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, str(HERE / "waiting.py"), str(self._wait), str(self._part), self.endpoint]
+        command = [
+            sys.executable,
+            str(HERE / "waiting.py"),
+            str(self._wait),
+            str(self._part),
+            self.endpoint,
+        ]
         self.process = subprocess.Popen([*command, *self._words], stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.endpoint = self.process.stdout.readline().split()[-2]
@@ -69,7 +85,9 @@ class Outcome:
         return sorted(self.times)[min(len(self.times) - 1, int(len(self.times) * part))]
 
 
-async def drive(client: AsyncioClient, method: str, rate: float, seconds: float, seed: int) -> Outcome:
+async def drive(
+    client: AsyncioClient, method: str, rate: float, seconds: float, seed: int
+) -> Outcome:
     """Make calls at random times and collect their outcomes."""
     outcome, chance = Outcome(), random.Random(seed)
     begin = time.perf_counter() + 0.1
@@ -85,7 +103,9 @@ async def drive(client: AsyncioClient, method: str, rate: float, seconds: float,
                 outcome.times.append(time.perf_counter() - due)
                 outcome.by[future.result()] += 1
             else:
-                started = f" started={error.started}" if isinstance(error, errors.Unavailable) else ""
+                started = (
+                    f" started={error.started}" if isinstance(error, errors.Unavailable) else ""
+                )
                 outcome.failed[f"{type(error).__name__}{started}"] += 1
 
         future.add_done_callback(done)
@@ -117,13 +137,19 @@ async def happen(condition: str, client: AsyncioClient, servers: list[Server]) -
 
 
 async def measure(
-    servers: list[Server], condition: str, options: dict[str, object], view: dict[str, object], given
+    servers: list[Server],
+    condition: str,
+    options: dict[str, object],
+    view: dict[str, object],
+    given,
 ) -> Outcome:
     async with connect(*[server.endpoint for server in servers], **options) as client:
         for _ in range(20):
             await client.call(given.method)
         happening = asyncio.create_task(happen(condition, client, servers))
-        outcome = await drive(client.options(**view), given.method, given.rate, given.seconds, given.seed)
+        outcome = await drive(
+            client.options(**view), given.method, given.rate, given.seconds, given.seed
+        )
         await happening
         if given.hedge:
             for answer in await client.call_all("ringback.stats"):
@@ -154,7 +180,9 @@ def main() -> None:
         for condition in given.condition or CONDITIONS:
             for policy in given.policy or POLICIES:
                 slow = {"slow": (LONG, 1.0), "sometimes": (LONG, 0.1)}.get(condition, (SHORT, 0.0))
-                others = {"mixed": (LONG, 0.1), "very-mixed": (0.5, 0.01)}.get(condition, (SHORT, 0.0))
+                others = {"mixed": (LONG, 0.1), "very-mixed": (0.5, 0.01)}.get(
+                    condition, (SHORT, 0.0)
+                )
                 kinds = [others if slow == (SHORT, 0.0) else slow, *[others] * (given.servers - 1)]
                 with ExitStack() as stack:
                     servers = [Server(backend, given.workers, *kind) for kind in kinds]
@@ -162,7 +190,9 @@ def main() -> None:
                         stack.callback(server.close)
                     options = {"policy": policy, "ejection": not given.no_ejection, "timeout": 10.0}
                     first = servers[0].process.pid
-                    outcome = asyncio.run(measure(servers, condition, options, {"hedge": given.hedge}, given))
+                    outcome = asyncio.run(
+                        measure(servers, condition, options, {"hedge": given.hedge}, given)
+                    )
                 p50, p99, p999, longest = (
                     1000 * outcome.percentile(part) for part in (0.5, 0.99, 0.999, 1.0)
                 )
@@ -170,7 +200,10 @@ def main() -> None:
                     f"{backend:9} {condition:10} {policy:15} {outcome.due:6,} calls, p50 {p50:5.1f} p99 {p99:7.1f} p99.9 {p999:7.1f} "
                     f"max {longest:7.1f} ms, {100 * outcome.by[first] / outcome.due:4.1f} % by the first, failed: "
                     + (f"(begun {outcome.begun:,}) " if given.hedge else "")
-                    + (", ".join(f"{count} {name}" for name, count in outcome.failed.items()) or "none"),
+                    + (
+                        ", ".join(f"{count} {name}" for name, count in outcome.failed.items())
+                        or "none"
+                    ),
                     flush=True,
                 )
 

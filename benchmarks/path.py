@@ -53,7 +53,9 @@ class Recorder:
         found = {}
         for kind, codes in zip(KINDS, self.entered[1:], strict=True):
             own = [code for code in codes if Path(code.co_filename).is_relative_to(ROOT)]
-            files = [(str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname) for code in own]
+            files = [
+                (str(Path(code.co_filename).relative_to(ROOT)), code.co_qualname) for code in own
+            ]
             found[kind] = [each for each in files if not each[0].startswith("benchmarks/")]
         return found
 
@@ -76,7 +78,9 @@ def client(style: str, endpoint: str, shared: str) -> None:
     Path(f"{shared}.client").write_text(json.dumps(recorder.functions()))
 
 
-async def _calls(client: Any, recorder: Recorder, done: Callable[[Any], Awaitable[Any]], pause: Any) -> None:
+async def _calls(
+    client: Any, recorder: Recorder, done: Callable[[Any], Awaitable[Any]], pause: Any
+) -> None:
     """Make the calls of every kind.
 
     `done` waits for the return value of a client's method. `pause` waits for work that continues
@@ -155,7 +159,9 @@ def _twisted(connect: Any, endpoint: str, recorder: Recorder) -> None:
 
     async def main(_: Any) -> None:
         async with connect(endpoint) as connected:
-            await _calls(connected, recorder, _awaited, lambda seconds: task.deferLater(reactor, seconds))
+            await _calls(
+                connected, recorder, _awaited, lambda seconds: task.deferLater(reactor, seconds)
+            )
 
     with suppress(SystemExit):
         task.react(lambda reactor: ensureDeferred(main(reactor)), [])
@@ -172,7 +178,9 @@ def measured(backend: str, style: str) -> dict[str, dict[str, list[tuple[str, st
             program(this, "--call", style, line.split()[-2], shared) as (caller, _),
         ):
             caller.wait()
-        return {end: json.loads(Path(f"{shared}.{end}").read_text()) for end in ("client", "server")}
+        return {
+            end: json.loads(Path(f"{shared}.{end}").read_text()) for end in ("client", "server")
+        }
 
 
 def main() -> None:
@@ -181,7 +189,9 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="list the functions")
     options = parser.parse_args()
     pairs = [("asyncio", style) for style in options.client or BACKENDS]
-    pairs += [(backend, "threading") for backend in options.backend or BACKENDS if backend != "asyncio"]
+    pairs += [
+        (backend, "threading") for backend in options.backend or BACKENDS if backend != "asyncio"
+    ]
     print(f"{'':24}" + "".join(f"{kind:>16}" for kind in KINDS))
     seen = set()
     for backend, style in pairs:
@@ -191,7 +201,8 @@ def main() -> None:
                 continue
             seen.add((end, name))
             counts = [
-                f"{len(both[end][kind])} in {len({file for file, _ in both[end][kind]})}" for kind in KINDS
+                f"{len(both[end][kind])} in {len({file for file, _ in both[end][kind]})}"
+                for kind in KINDS
             ]
             print(f"{end} {name:17}" + "".join(f"{count:>16}" for count in counts), flush=True)
             for kind in KINDS if options.list else ():

@@ -15,13 +15,17 @@ BACKENDS = ("asyncio", "gevent", "threading", "twisted")
 
 def options_of(doc: str | None) -> argparse.ArgumentParser:
     """A parser with `--backend`, which may be repeated."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--backend", action="append", choices=BACKENDS)
     return parser
 
 
 @contextmanager
-def program(*command: str, python: str = sys.executable) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def program(
+    *command: str, python: str = sys.executable
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a Python program during the `with`. Yields the process and its first line of output."""
     process = subprocess.Popen([python, *command], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -59,7 +59,9 @@ class _Fired(FiredCall):
         self.client._tell_listeners(self, result, error)
 
 
-def _settle(future: asyncio.Future[Any], method: str, result: Any, error: BaseException | None) -> None:
+def _settle(
+    future: asyncio.Future[Any], method: str, result: Any, error: BaseException | None
+) -> None:
     if future.done():
         return
     try:
@@ -91,7 +93,9 @@ class FiredFuture(asyncio.Future[Any]):
         if cancelled:
             core = self.call.client._shared.core
             assert core is not None
-            core.cancel(self.call, errors.Cancelled(f"{self.call.method} was cancelled by its caller"))
+            core.cancel(
+                self.call, errors.Cancelled(f"{self.call.method} was cancelled by its caller")
+            )
         return cancelled
 
 
@@ -110,9 +114,13 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
         @overload  # type: ignore[override]
         def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
         @overload
-        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> AsyncioClient[T]: ...
+        def options(
+            self, *, returns: type[T], **changes: Unpack[UntypedOptions]
+        ) -> AsyncioClient[T]: ...
         @overload
-        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> AsyncioClient[Any]: ...
+        def options(
+            self, *, returns: Any, **changes: Unpack[UntypedOptions]
+        ) -> AsyncioClient[Any]: ...
         def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
         def call_all(
@@ -121,7 +129,9 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
 
         def ready(self) -> Coroutine[Any, Any, None]: ...
 
-        def close(self, timeout: float | None = 30.0, *, now: bool = False) -> Coroutine[Any, Any, None]: ...
+        def close(
+            self, timeout: float | None = 30.0, *, now: bool = False
+        ) -> Coroutine[Any, Any, None]: ...
 
     @classmethod
     def run_program(cls, main: Coroutine[Any, Any, None]) -> None:
@@ -165,7 +175,9 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
         loop = self._shared.loop
         # (an inherited client is closed already: a forked child has no running loop)
         inherited = self._shared.generation != forks.generation
-        if not (inherited or loop is None or loop.is_closed() or loop is asyncio.get_running_loop()):
+        if not (
+            inherited or loop is None or loop.is_closed() or loop is asyncio.get_running_loop()
+        ):
             raise RuntimeError("this client belongs to another asyncio loop: close it on that one")
 
     def _core(self) -> ClientCore:
@@ -179,7 +191,9 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
         self._check_usable()
         shared = self._shared
         if shared.core is not None:
-            raise RuntimeError("this client belongs to another asyncio loop: connect again on this one")
+            raise RuntimeError(
+                "this client belongs to another asyncio loop: connect again on this one"
+            )
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:

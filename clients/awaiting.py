@@ -99,7 +99,9 @@ class AwaitingClient(Client, Generic[F, R]):
         """Call each known server once. Gives a list of `Answer`: a result or an error for each."""
         return self._awaitable(self._call_all(method, args, kwargs))
 
-    async def _call_all(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Answer]:
+    async def _call_all(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Answer]:
         await self.call("ringback.ping")  # first finds the servers and opens the links
         fired = self._fan_out(method, args, kwargs)
         outcomes = await self._outcomes([future for _, future in fired])
@@ -159,7 +161,10 @@ class AwaitingClient(Client, Generic[F, R]):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
 

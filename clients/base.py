@@ -69,11 +69,15 @@ class Methods:
         core = self._client._shared.core
         told = {name for link in (core.machine.links if core else ()) for name in link.methods}
         start = f"{self._name}." if self._name else ""
-        return sorted({name[len(start) :].partition(".")[0] for name in told if name.startswith(start)})
+        return sorted(
+            {name[len(start) :].partition(".")[0] for name in told if name.startswith(start)}
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not self._name:
-            raise TypeError("client.methods is not a method: name one, as in client.methods.add(1, 2)")
+            raise TypeError(
+                "client.methods is not a method: name one, as in client.methods.add(1, 2)"
+            )
         return self._client.call(self._name, *args, **kwargs)
 
 
@@ -225,7 +229,9 @@ class Client(ABC):
                 shared.core.machine.table.recorder = shared.recorder
         return shared.recorder.report
 
-    def listen(self, listener: Callable[[Event], object], method: str | None = None) -> Callable[[], None]:
+    def listen(
+        self, listener: Callable[[Event], object], method: str | None = None
+    ) -> Callable[[], None]:
         """Give the outcome of every fired call to the listener, as an `Event`, where callbacks run.
         `method`: the listener receives only calls of this method. Returns the function that
         unsubscribes."""
@@ -284,7 +290,11 @@ class Client(ABC):
         if getattr(self, "_is_view", True) or sys.is_finalizing():
             return
         shared = self._shared
-        if shared.core is not None and not shared.core.closed and shared.generation == forks.generation:
+        if (
+            shared.core is not None
+            and not shared.core.closed
+            and shared.generation == forks.generation
+        ):
             self._drop(shared.core)
             if not shared.closed:
                 warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=1, source=self)
@@ -302,7 +312,9 @@ class Client(ABC):
     def _check_usable(self) -> None:
         shared = self._shared
         if shared.generation != forks.generation:
-            raise RuntimeError("this client was made before a fork: connect again in the child process")
+            raise RuntimeError(
+                "this client was made before a fork: connect again in the child process"
+            )
         if shared.closed:
             raise RuntimeError("this client is closed")
 
@@ -310,7 +322,9 @@ class Client(ABC):
         if self._is_view:
             raise RuntimeError("this is a view that client.options() made: close the client itself")
 
-    def _make_core(self, loop: Any, prepare: Callable[[ClientCore], object] | None = None) -> ClientCore:
+    def _make_core(
+        self, loop: Any, prepare: Callable[[ClientCore], object] | None = None
+    ) -> ClientCore:
         """Open a core. `prepare` gets it before any other caller may use it."""
         shared = self._shared
         core = shared.new_core(loop)
@@ -407,7 +421,11 @@ class Client(ABC):
             if options.session is not None:
                 core = self._shared.core
                 assert core is not None
-                own = options.session if isinstance(options.session, Versions) else core.machine.versions
+                own = (
+                    options.session
+                    if isinstance(options.session, Versions)
+                    else core.machine.versions
+                )
                 session = own if session is None else Both(own, session)
         if session is not None:
             call.extended().session = session
@@ -469,7 +487,9 @@ class Client(ABC):
     def _fire_whole(self, call: Any) -> Any:
         """Send all calls that this one stands for. Returns its future."""
 
-    def _call_back(self, call: FiredCall, callback: Callback | None, errback: Errback | None) -> None:
+    def _call_back(
+        self, call: FiredCall, callback: Callback | None, errback: Errback | None
+    ) -> None:
         """Run the callbacks with the outcome, in the context of the caller."""
         call.client = self
         call.callback = None if callback is None else in_context(callback)
@@ -509,7 +529,9 @@ class Client(ABC):
             core.cancel(call, errors.Cancelled(f"{call.method} could not be sent"))
             raise
 
-    def _fan_out(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    def _fan_out(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[tuple[str, Any]]:
         """Fire the call at each known server. Returns pairs of endpoint and future."""
         core = self._shared.core
         assert core is not None
@@ -524,7 +546,9 @@ class Client(ABC):
         """End the call with this error before the core has received it."""
         call.observe_end(error, self._shared.recorder)
 
-    def _note(self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Notify, Span | None]:
+    def _note(
+        self, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Notify, Span | None]:
         """A one-way call, and its span if the client traces; send it within `sending`."""
         method = plain_name(method)
         options = self._options.options

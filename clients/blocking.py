@@ -184,7 +184,9 @@ class BlockingClient(Client, Generic[F, R]):
             raise
 
     @abstractmethod
-    def _fire(self, core: ClientCore, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> F:
+    def _fire(
+        self, core: ClientCore, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> F:
         """Send the call, or end it with its failure. Returns its future."""
 
     def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> list[Answer]:
@@ -246,7 +248,10 @@ class BlockingClient(Client, Generic[F, R]):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -313,4 +318,6 @@ def _tried(function: Callable[[], object]) -> None:
 
 
 def _cores_here() -> list[ClientCore]:
-    return [core for core in open_cores() if isinstance(core.loop, BlockingLoop) and core.loop.is_here]
+    return [
+        core for core in open_cores() if isinstance(core.loop, BlockingLoop) and core.loop.is_here
+    ]

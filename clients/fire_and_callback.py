@@ -35,5 +35,9 @@ def calls(
 
 if __name__ == "__main__":
     sys.exit(
-        script("fire-and-callback", "Fire calls of a method and receive the replies in callbacks.", calls)
+        script(
+            "fire-and-callback",
+            "Fire calls of a method and receive the replies in callbacks.",
+            calls,
+        )
     )

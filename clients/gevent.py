@@ -69,7 +69,9 @@ class FiredFuture(AsyncResult, Generic[R]):  # type: ignore[misc] # gevent has n
 class _Fired(FiredCall):
     __slots__ = ("future",)
 
-    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+    def __init__(
+        self, message: Call, settings: CallSettings, deadline: float | None = None
+    ) -> None:
         super().__init__(message, settings, deadline)
         self.future: FiredFuture[Any] | None = FiredFuture(self)
 
@@ -92,7 +94,9 @@ class _Fired(FiredCall):
         if function is not None:
             client._callbacks.post(self.method, function, result if error is None else error)
         if client._shared.listeners:
-            client._callbacks.post(self.method, lambda _: client._tell_listeners(self, result, error), None)
+            client._callbacks.post(
+                self.method, lambda _: client._tell_listeners(self, result, error), None
+            )
         self.future = None  # the two must not keep each other alive
 
     @property
@@ -115,9 +119,13 @@ class GeventClient(BlockingClient[FiredFuture[R], R], Generic[R]):
         @overload  # type: ignore[override]
         def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
         @overload
-        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> GeventClient[T]: ...
+        def options(
+            self, *, returns: type[T], **changes: Unpack[UntypedOptions]
+        ) -> GeventClient[T]: ...
         @overload
-        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> GeventClient[Any]: ...
+        def options(
+            self, *, returns: Any, **changes: Unpack[UntypedOptions]
+        ) -> GeventClient[Any]: ...
         def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
     def __init__(self, *endpoints: str, **options: Unpack[ConnectOptions]) -> None:

@@ -71,9 +71,13 @@ class ClientOptions(CallSettings):
         for name, value in changes.items():
             option = _OPTIONS.get(name)
             if option is None:
-                raise TypeError(f"there is no option {name!r}: the options are {', '.join(_OPTIONS)}")
+                raise TypeError(
+                    f"there is no option {name!r}: the options are {', '.join(_OPTIONS)}"
+                )
             if not option.takes(value):
-                raise TypeError(f"bad value for option {name!r}: {option.asked}, not {value!r:.200}")
+                raise TypeError(
+                    f"bad value for option {name!r}: {option.asked}, not {value!r:.200}"
+                )
             if name == "metadata":
                 value = {**self.metadata, **value}
             elif name == "timeout" and value is not None and value > _LONGEST:
@@ -126,12 +130,16 @@ def seconds_to_close(timeout: float | None) -> float:
     if timeout is None:
         return _LONGEST
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout:
-        raise TypeError(f"bad timeout to close: seconds, or None for no limit, not {timeout!r:.200}")
+        raise TypeError(
+            f"bad timeout to close: seconds, or None for no limit, not {timeout!r:.200}"
+        )
     return min(max(0.0, timeout), _LONGEST)
 
 
 def _is_timeout(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0)
+    return value is None or (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    )
 
 
 def _is_versions(value: Any) -> bool:
@@ -186,7 +194,9 @@ class UntypedOptions(TypedDict, total=False):
             wanted="a string of 1 to 255 characters, or None",
         ),
     ]
-    wait_for_ready: Annotated[bool, Option("Wait for a server if none is up; False: fail at once", True)]
+    wait_for_ready: Annotated[
+        bool, Option("Wait for a server if none is up; False: fail at once", True)
+    ]
     attempts: Annotated[
         int,
         Option(
@@ -226,7 +236,8 @@ class ViewOptions(UntypedOptions, total=False):
     """Options of calls: the keyword arguments of `Client.options`."""
 
     returns: Annotated[
-        Any, Option("Type of the results", Any, fits=_is_type, wanted="a type that ringback can decode")
+        Any,
+        Option("Type of the results", Any, fits=_is_type, wanted="a type that ringback can decode"),
     ]
 
 
@@ -246,7 +257,8 @@ class ConnectOptions(ViewOptions, total=False):
         Option("Rules that pause calls to failing or slow servers; False for none", True),
     ]
     interceptors: Annotated[
-        Sequence[Interceptor], Option("Interceptors around every call; the first is the outermost", ())
+        Sequence[Interceptor],
+        Option("Interceptors around every call; the first is the outermost", ()),
     ]
     server_key: Annotated[
         str | bytes | Path | None,

@@ -55,7 +55,9 @@ def run(style: str, endpoints: Sequence[str], work: Work, **options: Any) -> Non
         for endpoint in endpoints:
             check_between_processes(endpoint, "a command")
         client = kind(*endpoints, **options)
-    waiting = threading.Timer(PATIENCE, _tell_of_waiting, [client, endpoints, options.get("timeout")])
+    waiting = threading.Timer(
+        PATIENCE, _tell_of_waiting, [client, endpoints, options.get("timeout")]
+    )
     waiting.daemon = True
     if options.get("wait_for_ready", True):
         waiting.start()
@@ -113,7 +115,9 @@ async def _outcome(step: Any) -> Any:
 
 
 def script(
-    command: str, explanation: str, calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any]
+    command: str,
+    explanation: str,
+    calls: Callable[[Any, str, list[Any], int, Callable[[Any], None]], Any],
 ) -> int:
     """The command line of a client script: `ENDPOINT [METHOD [ARG]...] [--count N] [--client
     NAME]`."""
@@ -144,9 +148,13 @@ def script(
         groups=(CALL, CONNECTION),
     )
     def main(
-        endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")],
+        endpoint: Annotated[
+            str, typer.Argument(metavar="ENDPOINT", help="The server, as tcp://HOST:PORT")
+        ],
         options: Any,
-        method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of the method")] = "ringback.ping",
+        method: Annotated[
+            str, typer.Argument(metavar="METHOD", help="Name of the method")
+        ] = "ringback.ping",
         arguments: Annotated[
             list[str] | None,
             typer.Argument(metavar="ARG", help="JSON, or a string where it is not JSON"),
@@ -173,7 +181,8 @@ def script(
         seconds = time.perf_counter() - start
         printer.check()
         typer.echo(
-            f"{answered} calls of {method} in {seconds:.3f} s: {answered / seconds:,.0f} calls/s", err=True
+            f"{answered} calls of {method} in {seconds:.3f} s: {answered / seconds:,.0f} calls/s",
+            err=True,
         )
 
     return run_command(app, sys.argv[1:])

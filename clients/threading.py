@@ -59,9 +59,13 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
         @overload  # type: ignore[override]
         def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
         @overload
-        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> ThreadingClient[T]: ...
+        def options(
+            self, *, returns: type[T], **changes: Unpack[UntypedOptions]
+        ) -> ThreadingClient[T]: ...
         @overload
-        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> ThreadingClient[Any]: ...
+        def options(
+            self, *, returns: Any, **changes: Unpack[UntypedOptions]
+        ) -> ThreadingClient[Any]: ...
         def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
     def _send(
@@ -204,7 +208,9 @@ class ThreadingClient(BlockingClient[Future[R], R], Generic[R]):
         try:
             loop = ThreadingLoop()
         except OSError as error:
-            raise errors.ResourceExhausted(f"cannot connect: {error.strerror} in this process") from None
+            raise errors.ResourceExhausted(
+                f"cannot connect: {error.strerror} in this process"
+            ) from None
         loop.cut = partial(give_up, weakref.ref(shared), weakref.ref(loop))
         threads = shared.threads = ClientThreads(loop)
 

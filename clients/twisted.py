@@ -104,9 +104,13 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
         @overload  # type: ignore[override]
         def options(self, **changes: Unpack[UntypedOptions]) -> Self: ...
         @overload
-        def options(self, *, returns: type[T], **changes: Unpack[UntypedOptions]) -> TwistedClient[T]: ...
+        def options(
+            self, *, returns: type[T], **changes: Unpack[UntypedOptions]
+        ) -> TwistedClient[T]: ...
         @overload
-        def options(self, *, returns: Any, **changes: Unpack[UntypedOptions]) -> TwistedClient[Any]: ...
+        def options(
+            self, *, returns: Any, **changes: Unpack[UntypedOptions]
+        ) -> TwistedClient[Any]: ...
         def options(self, **changes: Unpack[ViewOptions]) -> Any: ...
 
         def call_all(self, method: str, /, *args: Any, **kwargs: Any) -> Deferred[list[Answer]]: ...
@@ -144,7 +148,9 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
         if failures:
             raise failures[0]
 
-    def map(self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000) -> Deferred[list[R]]:
+    def map(
+        self, method: str, /, *iterables: Iterable[Any], chunksize: int = 1000
+    ) -> Deferred[list[R]]:
         """Call the method for each row of arguments; returns a Deferred of the results, in order.
         One message carries `chunksize` calls, with the timeout of one call. The Deferred fails with
         the error of the first failed call, which cancels the rest."""
@@ -204,7 +210,9 @@ class TwistedClient(AwaitingClient[Deferred[R], R], Generic[R]):
             core = self._make_core(TwistedLoop())
             core.when_closed = _Shutdown(core.loop.loop, self._shared).cancel  # type: ignore[attr-defined]
         elif core.loop.loop.running and not isInIOThread():  # type: ignore[attr-defined, no-untyped-call]
-            raise RuntimeError("this client belongs to the reactor's thread: use reactor.callFromThread")
+            raise RuntimeError(
+                "this client belongs to the reactor's thread: use reactor.callFromThread"
+            )
         return core
 
 

@@ -52,7 +52,11 @@ def typed_methods(client: Any, protocol: Any, prefix: str = "") -> Any:
     methods = TypedMethods(protocol.__name__)
     for name, kind in _hints(protocol, protocol.__name__).items():
         if not name.startswith("_"):
-            setattr(methods, name, _part(client, kind, f"{prefix}{name}.", f"{protocol.__name__}.{name}"))
+            setattr(
+                methods,
+                name,
+                _part(client, kind, f"{prefix}{name}.", f"{protocol.__name__}.{name}"),
+            )
     for name, member in inspect.getmembers_static(protocol):
         where = f"{protocol.__name__}.{name}"
         if name.startswith("_"):
@@ -63,7 +67,9 @@ def typed_methods(client: Any, protocol: Any, prefix: str = "") -> Any:
             kind = _hints(member.fget, where).get("return")
             setattr(methods, name, _part(client, kind, f"{prefix}{name}.", where))
         elif not hasattr(methods, name):
-            raise UsageError(f"{where} is neither a method nor a part (a Protocol class) of the service")
+            raise UsageError(
+                f"{where} is neither a method nor a part (a Protocol class) of the service"
+            )
     return methods
 
 
@@ -135,14 +141,18 @@ def _plain(kind: Any) -> Any:
 
 def _mentions_future(kind: Any) -> bool:
     """Whether the type is, or contains, a future: a result cannot be one."""
-    return _is_future(typing.get_origin(kind) or kind) or any(map(_mentions_future, typing.get_args(kind)))
+    return _is_future(typing.get_origin(kind) or kind) or any(
+        map(_mentions_future, typing.get_args(kind))
+    )
 
 
 def _is_future(origin: Any) -> bool:
     """Whether the type stands for a future value or future values."""
     if _is_deferred(origin) or origin in (*_STREAMS["blocks"], *_ASYNC):
         return True
-    return inspect.isclass(origin) and (issubclass(origin, Awaitable) or hasattr(origin, "add_done_callback"))
+    return inspect.isclass(origin) and (
+        issubclass(origin, Awaitable) or hasattr(origin, "add_done_callback")
+    )
 
 
 def _is_deferred(origin: Any) -> bool:

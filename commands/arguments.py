@@ -22,12 +22,16 @@ def parse_arguments(
     `NAME=` names a parameter only if the method has one of that name. Raises UsageError.
     """
     names = {
-        p["name"] for p in parameters if p["kind"] not in ("positional_only", "var_positional", "var_keyword")
+        p["name"]
+        for p in parameters
+        if p["kind"] not in ("positional_only", "var_positional", "var_keyword")
     }
     any_name = any(p["kind"] == "var_keyword" for p in parameters)
     types = {p["name"]: p["type"] for p in parameters}
     in_order = [
-        p["type"] for p in parameters if p["kind"].startswith("positional") or p["kind"] == "var_positional"
+        p["type"]
+        for p in parameters
+        if p["kind"].startswith("positional") or p["kind"] == "var_positional"
     ]
     args: list[Any] = []
     kwargs: dict[str, Any] = {}

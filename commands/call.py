@@ -24,7 +24,15 @@ from .options import takes
 from .output import Printer, print_json
 
 
-@takes("call", CallOptions, TimeoutOptions, StyleOptions, WaitOptions, KeyOptions, groups=(CALL, CONNECTION))
+@takes(
+    "call",
+    CallOptions,
+    TimeoutOptions,
+    StyleOptions,
+    WaitOptions,
+    KeyOptions,
+    groups=(CALL, CONNECTION),
+)
 def call(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Server, as tcp://HOST:PORT")],
     method: Annotated[str, typer.Argument(metavar="METHOD", help="Name of the method")],
@@ -48,7 +56,9 @@ def call(
     }
 
     def work(connected: Any) -> Generator[Any, Any, None]:
-        described = {entry["name"]: entry for entry in (yield connected.call("ringback.describe"))["methods"]}
+        described = {
+            entry["name"]: entry for entry in (yield connected.call("ringback.describe"))["methods"]
+        }
         entry = described.get(method, {"parameters": [], "stream": False})
         args, kwargs = parse_arguments(arguments or [], entry["parameters"])
         view = connected.options(**given)
@@ -69,7 +79,9 @@ class DescribeOptions(TypedDict, total=False):
     json: Annotated[bool, Option("Print the full description as JSON", False, group=CALL)]
 
 
-@takes("describe", DescribeOptions, TimeoutOptions, WaitOptions, KeyOptions, groups=(CALL, CONNECTION))
+@takes(
+    "describe", DescribeOptions, TimeoutOptions, WaitOptions, KeyOptions, groups=(CALL, CONNECTION)
+)
 def describe(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="Server, as tcp://HOST:PORT")],
     options: Any,

@@ -41,7 +41,8 @@ class KeyOptions(TypedDict, total=False):
         str | None, _connection("Public key of the CURVE server, or its file", metavar="KEY|FILE")
     ]
     secret_key: Annotated[
-        str | None, _connection("File with your secret key", metavar="FILE", default_text="a new key")
+        str | None,
+        _connection("File with your secret key", metavar="FILE", default_text="a new key"),
     ]
 
 
@@ -54,7 +55,9 @@ class WaitOptions(TypedDict, total=False):
 class StyleOptions(TypedDict, total=False):
     """Client style and transport."""
 
-    client: Annotated[str, _connection("Client style", "threading", metavar="NAME", choices=clients.names)]
+    client: Annotated[
+        str, _connection("Client style", "threading", metavar="NAME", choices=clients.names)
+    ]
     transport: Annotated[
         str | None,
         _connection(
@@ -70,10 +73,14 @@ class StyleOptions(TypedDict, total=False):
 class CallOptions(TypedDict, total=False):
     """Values sent with a call."""
 
-    fire: Annotated[bool, _call("Fire the call and print the value that its callback receives", False)]
+    fire: Annotated[
+        bool, _call("Fire the call and print the value that its callback receives", False)
+    ]
     metadata: Annotated[
         Sequence[str],
-        _call("Metadata of the call; may be repeated", (), metavar="NAME=JSON", read=parse_metadata),
+        _call(
+            "Metadata of the call; may be repeated", (), metavar="NAME=JSON", read=parse_metadata
+        ),
     ]
     priority: Annotated[
         int,

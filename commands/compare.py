@@ -20,7 +20,9 @@ class ReportOptions(TypedDict, total=False):
 
     csv: Annotated[
         str | None,
-        Option("CSV file with one row per result; - is standard output", group=OUTPUT, metavar="FILE"),
+        Option(
+            "CSV file with one row per result; - is standard output", group=OUTPUT, metavar="FILE"
+        ),
     ]
     html: Annotated[
         str | None, Option("HTML page with plots, readable offline", group=OUTPUT, metavar="FILE")
@@ -40,15 +42,24 @@ class CompareCommandOptions(TypedDict, total=False):
     """Options of `compare` that are not part of the run."""
 
     json: Annotated[
-        str | None, Option("JSON file with all figures; - is standard output", group=OUTPUT, metavar="FILE")
+        str | None,
+        Option("JSON file with all figures; - is standard output", group=OUTPUT, metavar="FILE"),
     ]
     list: Annotated[
         bool,
-        Option("List the workloads, their metrics and the other libraries, and exit", False, group=OUTPUT),
+        Option(
+            "List the workloads, their metrics and the other libraries, and exit",
+            False,
+            group=OUTPUT,
+        ),
     ]
     self_check: Annotated[
         bool,
-        Option("Check that this machine measures reliably; takes only --seed and files", False, group=RUN),
+        Option(
+            "Check that this machine measures reliably; takes only --seed and files",
+            False,
+            group=RUN,
+        ),
     ]
 
 
@@ -56,7 +67,13 @@ class CompareCommandOptions(TypedDict, total=False):
 _OF_SELF_CHECK = ("self_check", "seed", "json", "csv", "html", "config")
 
 
-@takes("compare", CompareOptions, CompareCommandOptions, ReportOptions, groups=(WHAT, LOAD, RUN, OUTPUT))
+@takes(
+    "compare",
+    CompareOptions,
+    CompareCommandOptions,
+    ReportOptions,
+    groups=(WHAT, LOAD, RUN, OUTPUT),
+)
 def compare(context: typer.Context, options: Any) -> None:
     """Compare the backends: each runs in its own process, called by the same clients in both
     styles."""
@@ -69,7 +86,11 @@ def compare(context: typer.Context, options: Any) -> None:
 
         for option in context.command.params:
             source = context.get_parameter_source(option.name or "")
-            if option.name not in _OF_SELF_CHECK and source is not None and source.name == "COMMANDLINE":
+            if (
+                option.name not in _OF_SELF_CHECK
+                and source is not None
+                and source.name == "COMMANDLINE"
+            ):
                 text = f"--self-check does not take {option.opts[0]}"
                 raise typer.BadParameter(text)
         raise typer.Exit(check_itself(outputs, options["seed"]))
@@ -88,7 +109,8 @@ def compare(context: typer.Context, options: Any) -> None:
 @takes("report", ReportOptions)
 def report(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="File of compare --json, or a directory of such files")
+        str,
+        typer.Argument(metavar="FILE", help="File of compare --json, or a directory of such files"),
     ],
     options: ReportOptions,
     newer: Annotated[
@@ -105,4 +127,6 @@ def report(
     from ..compare.report.outputs import Outputs
 
     older, shown = (None, file) if newer is None else (file, newer)
-    raise typer.Exit(run(older, shown, Outputs(None, options["csv"], options["html"]), options["fail_if"]))
+    raise typer.Exit(
+        run(older, shown, Outputs(None, options["csv"], options["html"]), options["fail_if"])
+    )

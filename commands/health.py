@@ -168,7 +168,9 @@ class _Probe:
 
     def _out_of_time(self) -> None:
         if any(one.draining for one in self._tries):
-            self.fails(errors.Unavailable(f"the server at {self.endpoint} is shutting down", started=False))
+            self.fails(
+                errors.Unavailable(f"the server at {self.endpoint} is shutting down", started=False)
+            )
         else:
             self.fails(
                 errors.DeadlineExceeded(

@@ -9,14 +9,17 @@ import typer
 from ..terminal import say
 
 keys = typer.Typer(
-    help="Create and show CURVE keys. They encrypt connections and identify callers.", no_args_is_help=True
+    help="Create and show CURVE keys. They encrypt connections and identify callers.",
+    no_args_is_help=True,
 )
 
 
 @keys.command()
 def new(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Directory to write them to")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the keys: a server or a caller")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Owner of the keys: a server or a caller")
+    ],
 ) -> None:
     """Create a key pair; never overwrite a file.
 

@@ -27,7 +27,11 @@ _HABITS = {
     "--processes N": ("--procs", "--jobs", "--num-processes", "-w"),
     "--log-level debug": ("--verbose", "--debug", "-v"),
     "--log-level error": ("--quiet", "-q"),
-    "--drain-timeout SECONDS": ("--graceful-timeout", "--timeout-graceful-shutdown", "--shutdown-timeout"),
+    "--drain-timeout SECONDS": (
+        "--graceful-timeout",
+        "--timeout-graceful-shutdown",
+        "--shutdown-timeout",
+    ),
     "--max-connections N": ("--max-clients", "--limit-concurrency"),
     "--secret-key FILE": ("--certfile", "--keyfile", "--tls", "--ssl"),
     "--config FILE": ("--settings", "--conf", "-c"),
@@ -38,7 +42,18 @@ _HABITS = {
 _FILES, _GIVEN = "ringback.files", "ringback.given"
 # All commands that read options from files.
 COMMANDS = (
-    *("serve", "call", "describe", "stubs", "servers", "health", "top", "compare", "report", "tune"),
+    *(
+        "serve",
+        "call",
+        "describe",
+        "stubs",
+        "servers",
+        "health",
+        "top",
+        "compare",
+        "report",
+        "tune",
+    ),
     *("request-reply", "fire-and-callback"),
 )
 # The options of each command.
@@ -66,7 +81,11 @@ class Command(TyperCommand):
     def unknown(self, name: str, close: typing.Sequence[str]) -> str:
         """The error for an unknown option."""
         there = {word for param in self.params for word in param.opts}
-        known = [usual for usual, others in _HABITS.items() if name in others and usual.split()[0] in there]
+        known = [
+            usual
+            for usual, others in _HABITS.items()
+            if name in others and usual.split()[0] in there
+        ]
         hint = " or ".join(known or get_close_matches(name, close, 1))
         return f"there is no option {name}{f', did you mean {hint}?' if hint else ''}"
 
@@ -75,7 +94,9 @@ class Command(TyperCommand):
         for param in self.get_params(ctx):
             if param.param_type_name == "argument":
                 if text := getattr(param, "help", None):
-                    groups.setdefault("Arguments", []).append((param.metavar or param.name.upper(), text))
+                    groups.setdefault("Arguments", []).append(
+                        (param.metavar or param.name.upper(), text)
+                    )
             elif (record := param.get_help_record(ctx)) is not None:
                 option = DESCRIBED.get(self.name or "", {}).get(param.name)
                 is_off = param.secondary_opts and not (option and option.default)
@@ -96,7 +117,10 @@ class MethodCommand(Command):
     """A command whose words are arguments of a method: -1 is one, but --word is an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        options = ["--help", *(word for option in self.params for word in option.opts if word[:1] == "-")]
+        options = [
+            "--help",
+            *(word for option in self.params for word in option.opts if word[:1] == "-"),
+        ]
         for word in takewhile(lambda word: word != "--", args):
             name = word.partition("=")[0]
             if name.startswith("--") and name not in options:
@@ -159,7 +183,9 @@ def taking(
             return function(**own_values, options=with_defaults(described, read))
 
         parameters = [
-            inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+            inspect.Parameter(
+                "context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
+            ),
             *own,
             *(_parameter(option) for option in options.values()),
             _keyword("config", _config(command, options | in_files, argument), None),
@@ -186,7 +212,11 @@ def words_of(context: typer.Context, *without: str, flags_alone: bool = False) -
     given: dict[str, Found] = context.meta[_GIVEN]
     for param in context.command.params:
         found = given.get(param.name or "")
-        if found is None or param.name in without or (flags_alone and not found.where.startswith("-")):
+        if (
+            found is None
+            or param.name in without
+            or (flags_alone and not found.where.startswith("-"))
+        ):
             continue
         if isinstance(found.words, list):
             words += [word for each in found.words for word in (param.opts[0], each)]
@@ -258,7 +288,9 @@ def _parameter(option: Option) -> inspect.Parameter:
 
 
 def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
 
 
 def _config(command: str, options: dict[str, Option], argument: str) -> Any:

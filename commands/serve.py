@@ -51,12 +51,22 @@ class ServeOptions(ServerOptions, total=False):
     ]
     processes: Annotated[
         int | None,
-        _life("Number of processes; restarted if they die, replaced on SIGHUP", metavar="N", at_least=1),
+        _life(
+            "Number of processes; restarted if they die, replaced on SIGHUP",
+            metavar="N",
+            at_least=1,
+        ),
     ]
-    reload: Annotated[bool, _life("Replace the processes when a Python file changes, for development", False)]
+    reload: Annotated[
+        bool, _life("Replace the processes when a Python file changes, for development", False)
+    ]
     max_requests: Annotated[
         int | None,
-        _life("Calls after which a process exits or is replaced, plus up to 10 %", metavar="N", at_least=1),
+        _life(
+            "Calls after which a process exits or is replaced, plus up to 10 %",
+            metavar="N",
+            at_least=1,
+        ),
     ]
     log_config: Annotated[
         str | None,
@@ -64,7 +74,12 @@ class ServeOptions(ServerOptions, total=False):
     ]
     log_level: Annotated[
         str | None,
-        _logs("Lowest severity that is logged", metavar="LEVEL", choices=logs.LEVELS, default_text="info"),
+        _logs(
+            "Lowest severity that is logged",
+            metavar="LEVEL",
+            choices=logs.LEVELS,
+            default_text="info",
+        ),
     ]
     log_format: Annotated[
         str | None,
@@ -118,7 +133,9 @@ def serve(
             host_and_port(metrics, "--metrics")
         logs.configure(options["log_level"], options["log_format"], options["log_config"])
     with exiting(NOT_STARTED):
-        bound: list[str | InheritedSocket] = [InheritedSocket.read(word) for word in inherited or []]
+        bound: list[str | InheritedSocket] = [
+            InheritedSocket.read(word) for word in inherited or []
+        ]
         if supervised is None:
             sockets = inherited_sockets()
             there = {each.endpoint for each in sockets}

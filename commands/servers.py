@@ -23,7 +23,9 @@ class ServersOptions(TypedDict, total=False):
 def servers(
     url: Annotated[
         str,
-        typer.Argument(metavar="URL", help="Registry; with ?service=NAME, the servers of one service"),
+        typer.Argument(
+            metavar="URL", help="Registry; with ?service=NAME, the servers of one service"
+        ),
     ],
     options: ServersOptions,
 ) -> None:
@@ -44,7 +46,9 @@ class HealthOptions(TypedDict, total=False):
 
     timeout: Annotated[
         float,
-        Option("Timeout of the check", 2.0, group=CALL, metavar="SECONDS", unit="seconds", at_least=0),
+        Option(
+            "Timeout of the check", 2.0, group=CALL, metavar="SECONDS", unit="seconds", at_least=0
+        ),
     ]
 
 
@@ -86,7 +90,9 @@ class TopOptions(TypedDict, total=False):
 def top(
     endpoint: Annotated[
         list[str],
-        typer.Argument(metavar="ENDPOINT...", help="Servers, as tcp://HOST:PORT, or their registry"),
+        typer.Argument(
+            metavar="ENDPOINT...", help="Servers, as tcp://HOST:PORT, or their registry"
+        ),
     ],
     options: Any,
 ) -> None:
@@ -98,4 +104,9 @@ def top(
     from ..clients.scripts import run
     from .top.watching import watch
 
-    run("threading", endpoint, lambda client: watch(client, options["interval"]), **connection(options))
+    run(
+        "threading",
+        endpoint,
+        lambda client: watch(client, options["interval"]),
+        **connection(options),
+    )

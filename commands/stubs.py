@@ -66,7 +66,11 @@ def stubs(
         except (RecursionError, ValueError) as error:  # schemas nested too deeply, or huge numbers
             raise UsageError(f"the description of the service cannot be written: {error}") from None
     if module.left_out:
-        warn(printable(f"left out, because a Protocol cannot declare them: {', '.join(module.left_out)}"))
+        warn(
+            printable(
+                f"left out, because a Protocol cannot declare them: {', '.join(module.left_out)}"
+            )
+        )
     if options["output"] is None:
         say(module.text.rstrip("\n"))
         return

@@ -24,7 +24,9 @@ class TuneCommandOptions(TypedDict, total=False):
 @takes("tune", TuneOptions, TuneCommandOptions, groups=(LOAD, SEARCH))
 def tune(
     context: typer.Context,
-    service: Annotated[str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="Service to tune")],
+    service: Annotated[
+        str, typer.Argument(metavar="MODULE_OR_FILE:ATTRIBUTE", help="Service to tune")
+    ],
     options: Any,
 ) -> None:
     """Find settings for a service: try backends, workers, limits and processes.

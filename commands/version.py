@@ -11,7 +11,17 @@ from ..terminal import say
 from ..version import __version__
 
 # Libraries whose versions are printed, if installed.
-_LIBRARIES = ("pyzmq", "msgspec", "gevent", "Twisted", "uvloop", "PyNaCl", "redis", "pebble", "distributed")
+_LIBRARIES = (
+    "pyzmq",
+    "msgspec",
+    "gevent",
+    "Twisted",
+    "uvloop",
+    "PyNaCl",
+    "redis",
+    "pebble",
+    "distributed",
+)
 
 
 def print_version(asked: bool) -> None:
@@ -20,7 +30,9 @@ def print_version(asked: bool) -> None:
         return
     from ..transport import name_of
 
-    python = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
+    python = (
+        f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
+    )
     say(f"ringback {__version__} (transport {name_of(None)}, {python})")
     say(", ".join(f"{name} {version}" for name in _LIBRARIES if (version := _version(name))))
     raise typer.Exit

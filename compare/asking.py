@@ -55,7 +55,9 @@ def request_of(asked: CompareOptions) -> CompareRequest:
     if asked.quick and asked.thorough:
         raise UsageError("--quick and --thorough exclude each other")
     all_peers = "all" in (asked.peer or ())
-    chosen_peers = tuple(peers.installed()) if all_peers else chosen("--peer", asked.peer, peers.NAMES)
+    chosen_peers = (
+        tuple(peers.installed()) if all_peers else chosen("--peer", asked.peer, peers.NAMES)
+    )
     workloads = _workloads(asked)
     backends, arms = _arms(asked)
     processes = max((arm.processes for arm in arms.values()), default=1)
@@ -84,7 +86,9 @@ def request_of(asked: CompareOptions) -> CompareRequest:
         )
     bare = [name for name in workloads if request.workload(name).client]
     if bare and asked.rate:
-        raise UsageError(f"--rate: {', '.join(bare)} has no client, so it can only be a closed loop")
+        raise UsageError(
+            f"--rate: {', '.join(bare)} has no client, so it can only be a closed loop"
+        )
     _check_duet(asked, request)
     for name in request.backends:
         require("backend", request.arm(name).backend)
@@ -131,7 +135,9 @@ def _arms(asked: CompareOptions) -> tuple[tuple[str, ...], dict[str, Arm]]:
     return (*plain, *arms), arms
 
 
-def _over_transports(asked: CompareOptions, names: Sequence[str], arms: dict[str, Arm]) -> tuple[str, ...]:
+def _over_transports(
+    asked: CompareOptions, names: Sequence[str], arms: dict[str, Arm]
+) -> tuple[str, ...]:
     """Add each arm over each transport, which both ends use, to `arms`. Returns their names, which
     have the transport as suffix if there are several."""
     given = chosen("--transport", asked.transport, transports())
@@ -170,7 +176,9 @@ def _check_peers(request: CompareRequest, all_peers: bool) -> None:
         )
     idle = [name for name in request.peers if not lines(request, name)]
     if idle and (not all_peers or len(idle) == len(request.peers)):
-        raise UsageError(f"--peer: {', '.join(idle)} can run none of the chosen workloads and styles")
+        raise UsageError(
+            f"--peer: {', '.join(idle)} can run none of the chosen workloads and styles"
+        )
 
 
 def _workloads(asked: CompareOptions) -> tuple[str, ...]:
@@ -181,7 +189,9 @@ def _workloads(asked: CompareOptions) -> tuple[str, ...]:
         default = [name for name in usual if _fits(asked, WORKLOADS[name])]
         return variants.expanded(chosen("--workload", asked.workload, tuple(WORKLOADS), default))
     if asked.workload:
-        raise UsageError("--workload and --scenario exclude each other: a scenario is a workload of your own")
+        raise UsageError(
+            "--workload and --scenario exclude each other: a scenario is a workload of your own"
+        )
     scenario.load(asked.scenario)
     return (SCENARIO,)
 
@@ -243,7 +253,9 @@ def missing(name: str) -> bool:
 def require(kind: str, name: str) -> None:
     """Raises UsageError, which names the extra to install, if the library is missing."""
     if missing(name):
-        raise UsageError(f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'")
+        raise UsageError(
+            f"the {name} {kind} needs {name}: install it with pip install 'ringback[{name}]'"
+        )
 
 
 def _check_drivable(client: str) -> None:
@@ -257,8 +269,12 @@ def _check_drivable(client: str) -> None:
         )
 
 
-def chosen(option: str, given: Given, known: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...]:
+def chosen(
+    option: str, given: Given, known: Sequence[str], default: Sequence[str] = ()
+) -> tuple[str, ...]:
     for name in given or ():
         if name not in known:
-            raise typer.BadParameter(f"there is no {name!r}: choose of {', '.join(known)}", param_hint=option)
+            raise typer.BadParameter(
+                f"there is no {name!r}: choose of {', '.join(known)}", param_hint=option
+            )
     return tuple(dict.fromkeys(given or default))

@@ -56,7 +56,9 @@ class _Asked(NamedTuple):
     workload: str
 
 
-def compare(options: CompareOptions, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]) -> int:
+def compare(
+    options: CompareOptions, outputs: Outputs, fail_if: Sequence[str], words: Sequence[str]
+) -> int:
     """Run the comparison and return the exit status.
 
     1: a reply was wrong, or a measurement failed; 2: usage error; 3: a condition is met; 4: a
@@ -117,7 +119,9 @@ def _refuse(error: UsageError) -> int:
     return USAGE
 
 
-def _conditions(texts: Sequence[str], cells: Iterable[NamedCell], *, older: bool) -> list[Condition]:
+def _conditions(
+    texts: Sequence[str], cells: Iterable[NamedCell], *, older: bool
+) -> list[Condition]:
     """Parse the conditions, and refuse those that match no cell, before minutes are spent."""
     try:
         conditions = [Condition.parse(text) for text in texts]
@@ -217,7 +221,9 @@ def _console(file: TextIO) -> Console:
     return Console(file=file, color_system=None if os.environ.get("NO_COLOR") else "auto")
 
 
-def _status(report: Report, conditions: Sequence[Condition], found: ReportChanges = UNCHANGED) -> int:
+def _status(
+    report: Report, conditions: Sequence[Condition], found: ReportChanges = UNCHANGED
+) -> int:
     status, problems = 0, [*report.failures, *_bad(report)]
     if not _tells(report):
         problems = ["nothing was measured, so no file was written"]

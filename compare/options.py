@@ -63,8 +63,12 @@ class CompareOptions:
             metavar="VENV",
         ),
     ] = None
-    peer: Annotated[Given, _what("Other library: pyzmq, zerorpc, rpyc, grpc, grpc-aio, or all")] = None
-    client: Annotated[Given, _what("Client style", choices=clients.names, default_text="threading")] = None
+    peer: Annotated[Given, _what("Other library: pyzmq, zerorpc, rpyc, grpc, grpc-aio, or all")] = (
+        None
+    )
+    client: Annotated[
+        Given, _what("Client style", choices=clients.names, default_text="threading")
+    ] = None
     style: Annotated[
         Given,
         _what(
@@ -81,7 +85,8 @@ class CompareOptions:
         str | None, _load("Function that takes a number and yields calls", metavar="FILE[:NAME]")
     ] = None
     concurrency: Annotated[
-        int | None, _load("Calls in flight", at_least=1, default_text="64; echo, cpu and payload-64k 8")
+        int | None,
+        _load("Calls in flight", at_least=1, default_text="64; echo, cpu and payload-64k 8"),
     ] = None
     workers: Annotated[
         int | None, _load("Workers of each server", at_least=1, default_text="calls in flight")
@@ -97,17 +102,34 @@ class CompareOptions:
         ),
     ] = None
     quick: Annotated[bool, _run("Compare within a minute: echo, cpu and io")] = False
-    thorough: Annotated[bool, _run("Compare for half an hour: all workloads, up to 30 rounds")] = False
-    duet: Annotated[bool, _run("Run all servers at once: compares CPU time only, but closely")] = False
+    thorough: Annotated[bool, _run("Compare for half an hour: all workloads, up to 30 rounds")] = (
+        False
+    )
+    duet: Annotated[bool, _run("Run all servers at once: compares CPU time only, but closely")] = (
+        False
+    )
     rounds: Annotated[
-        int | None, _run("Rounds, however long they take; with --time, made to fit", metavar="N", at_least=1)
+        int | None,
+        _run("Rounds, however long they take; with --time, made to fit", metavar="N", at_least=1),
     ] = None
     time: Annotated[
         float | None,
-        _run("Length of the run, such as 90, 15m or 2h", metavar="SECONDS", unit="seconds", read=seconds),
+        _run(
+            "Length of the run, such as 90, 15m or 2h",
+            metavar="SECONDS",
+            unit="seconds",
+            read=seconds,
+        ),
     ] = None
     seed: Annotated[
         int | None,
-        _run("Seed of order and arrivals, to repeat a run", metavar="N", at_least=0, at_most=2**53 - 1),
+        _run(
+            "Seed of order and arrivals, to repeat a run",
+            metavar="N",
+            at_least=0,
+            at_most=2**53 - 1,
+        ),
     ] = None
-    pin: Annotated[bool, _run("Pin server and client to separate processors, if there are two")] = True
+    pin: Annotated[bool, _run("Pin server and client to separate processors, if there are two")] = (
+        True
+    )

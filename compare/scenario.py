@@ -111,7 +111,9 @@ def load(target: str) -> Loaded:
     except StopIteration:
         first = None
     except Exception as error:
-        raise UsageError(f"{target} fails before its first call: {type(error).__name__}: {error}") from error
+        raise UsageError(
+            f"{target} fails before its first call: {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(first, Call):
         raise UsageError(f"{target} yields {first!r} instead of a call: yield call('method', ...)")
     script.close()

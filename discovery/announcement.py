@@ -80,7 +80,9 @@ class Announcement:
             return
         now = time.time()
         for number, endpoint in enumerate(endpoints):
-            self._rows[f"{self._prefix}-{number}"] = replace(self._about, endpoint=endpoint, since=now)
+            self._rows[f"{self._prefix}-{number}"] = replace(
+                self._about, endpoint=endpoint, since=now
+            )
         self._running = native.start_thread(self._run)
 
     def draining(self) -> None:

@@ -26,16 +26,21 @@ class Name(Source):
 
     def __init__(self, place: Place) -> None:
         self._host, self._port = _host_and_port(place)
-        super().__init__(str(place), _refresh(place), f"the name {self._host} has not been looked up yet")
+        super().__init__(
+            str(place), _refresh(place), f"the name {self._host} has not been looked up yet"
+        )
 
     def _find(self) -> list[str]:
         try:
             found = native.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise errors.Unavailable(f"{self._none()}: {error.strerror or error}", started=False) from None
+            raise errors.Unavailable(
+                f"{self._none()}: {error.strerror or error}", started=False
+            ) from None
         hosts = {str(address[0]) for *_, address in found}
         return sorted(
-            f"tcp://[{host}]:{self._port}" if ":" in host else f"tcp://{host}:{self._port}" for host in hosts
+            f"tcp://[{host}]:{self._port}" if ":" in host else f"tcp://{host}:{self._port}"
+            for host in hosts
         )
 
     def _none(self) -> str:

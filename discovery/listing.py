@@ -19,7 +19,9 @@ def announced(url: str) -> list[Announced]:
     """The servers of the service in the URL, or of all services.
     Raises UsageError for an invalid registry, Unavailable if it does not respond."""
     if "://" not in url:
-        raise UsageError(f"{url!r} is not a registry: give it as valkey://host:6379/0 or sqlite:///file.db")
+        raise UsageError(
+            f"{url!r} is not a registry: give it as valkey://host:6379/0 or sqlite:///file.db"
+        )
     place = parsed(url)
     service = place.options.get("service")
     prefix = prefix_of(None if service is None else checked_service(service))

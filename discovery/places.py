@@ -35,7 +35,9 @@ def parsed(text: str) -> Place:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
-        raise UsageError(f"{place}: write options as ?name=value&name=value, not {query!r}") from None
+        raise UsageError(
+            f"{place}: write options as ?name=value&name=value, not {query!r}"
+        ) from None
     for name, value in pairs:
         if name in place.options:
             raise UsageError(f"{place}: the option {name!r} is given twice")

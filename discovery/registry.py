@@ -35,7 +35,9 @@ class Registry(Source):
 
     def __init__(self, place: Place) -> None:
         if "service" not in place.options:
-            raise UsageError(f"{place}: the registry needs the name of a service: add ?service=NAME")
+            raise UsageError(
+                f"{place}: the registry needs the name of a service: add ?service=NAME"
+            )
         self._service = checked_service(place.options["service"])
         self._url = place
         self._opened: State | None = None
@@ -46,7 +48,9 @@ class Registry(Source):
         self._since = 0  # the version up to which all rows are known; 0 to read all
         self._answered = True
         super().__init__(
-            f"{place}?service={self._service}", PAUSE, f"the registry {place} has not been polled yet"
+            f"{place}?service={self._service}",
+            PAUSE,
+            f"the registry {place} has not been polled yet",
         )
 
     def _find(self) -> list[str]:
@@ -56,12 +60,18 @@ class Registry(Source):
                 self._forgive()
             self._look_after_the_silent()
         except Missing:
-            raise errors.Unavailable(f"there is no registry {self._url} yet", started=False) from None
+            raise errors.Unavailable(
+                f"there is no registry {self._url} yet", started=False
+            ) from None
         except UsageError as error:
-            raise errors.Unavailable(f"the registry cannot be read: {error}", started=False) from None
+            raise errors.Unavailable(
+                f"the registry cannot be read: {error}", started=False
+            ) from None
         except errors.CallError as error:
             self._answered = False
-            raise errors.Unavailable(f"the registry does not answer: {error}", started=False) from None
+            raise errors.Unavailable(
+                f"the registry does not answer: {error}", started=False
+            ) from None
         self._answered = True
         return sorted({row.endpoint for row, _ in self._rows.values() if row.state != DRAINING})
 

@@ -71,7 +71,9 @@ def read(value: Any) -> Announced | None:
         endpoint = checked(row.endpoint)
     except (msgspec.ValidationError, UsageError):
         return None
-    reachable = not (endpoint.startswith("inproc://") or is_everywhere(endpoint) or port_of(endpoint) == "*")
+    reachable = not (
+        endpoint.startswith("inproc://") or is_everywhere(endpoint) or port_of(endpoint) == "*"
+    )
     return row if reachable else None
 
 

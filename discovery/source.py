@@ -106,7 +106,11 @@ class Source(ABC):
         return found
 
     def _meanwhile(self) -> str:
-        return f"keeping the last {len(self._known)} known" if self._known else "retrying until there is one"
+        return (
+            f"keeping the last {len(self._known)} known"
+            if self._known
+            else "retrying until there is one"
+        )
 
     def _rest(self, begun: float, seconds: float) -> None:
         """Wait until the next check is due.

@@ -33,7 +33,9 @@ def log_error(
         raise  # raised by a signal
     except BaseException as trouble:
         with suppress(Exception):
-            sys.stderr.write(f"ringback: {name_of(trouble)} while logging an error: {text % args}\n")
+            sys.stderr.write(
+                f"ringback: {name_of(trouble)} while logging an error: {text % args}\n"
+            )
 
 
 def formatted(error: BaseException) -> str:

@@ -55,7 +55,9 @@ def families(snapshot: ServerSnapshot | ClientSnapshot) -> Iterator[Metric]:
 
 def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
     calls = CounterMetricFamily(
-        "ringback_server_calls", "Calls that have ended, including streams", labels=["method", "code"]
+        "ringback_server_calls",
+        "Calls that have ended, including streams",
+        labels=["method", "code"],
     )
     ended: Counter[tuple[str, str]] = Counter()
     for table in (snapshot.ended.calls, snapshot.ended.streams):
@@ -73,7 +75,9 @@ def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
             cache.add_metric([method, outcome], number)
     yield cache
     lag = HistogramMetricFamily(
-        "ringback_loop_lag_seconds", "Time until the event loop runs a queued callback", labels=["backend"]
+        "ringback_loop_lag_seconds",
+        "Time until the event loop runs a queued callback",
+        labels=["backend"],
     )
     for backend, each in snapshot.lag.items():
         _add(lag, [backend], each)
@@ -82,7 +86,12 @@ def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
         ("in_flight", "Calls that run or wait to run", "method", snapshot.in_flight),
         ("waiting", "Calls that wait to run", "priority", snapshot.waiting),
         ("workers", "Workers of a pool", "pool", snapshot.workers),
-        ("workers_taken", "Workers of a pool that are running a call", "pool", snapshot.workers_taken),
+        (
+            "workers_taken",
+            "Workers of a pool that are running a call",
+            "pool",
+            snapshot.workers_taken,
+        ),
         ("limit", "Maximum calls of a method at once", "method", snapshot.limits),
     ):
         gauge = GaugeMetricFamily(f"ringback_server_{name}", text, labels=[label])
@@ -93,7 +102,9 @@ def _of_server(snapshot: ServerSnapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("ringback_server_clients", "Connected clients", value=snapshot.clients)
     if snapshot.connection_bytes is not None:
         text = "Bytes received and not yet handled"
-        yield GaugeMetricFamily("ringback_server_connection_bytes", text, value=snapshot.connection_bytes)
+        yield GaugeMetricFamily(
+            "ringback_server_connection_bytes", text, value=snapshot.connection_bytes
+        )
 
 
 def _of_client(snapshot: ClientSnapshot) -> Iterator[Metric]:

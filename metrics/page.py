@@ -41,7 +41,9 @@ class MetricsPage:
         try:
             self._listener = native.listen(host, port)
         except OSError as error:
-            raise UsageError(f"metrics: cannot listen at {where}: {error.strerror or error}") from None
+            raise UsageError(
+                f"metrics: cannot listen at {where}: {error.strerror or error}"
+            ) from None
         port = self._listener.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}{PATH}"
         native.start_thread(self._accept)
@@ -85,7 +87,9 @@ class MetricsPage:
             return _response("400 Bad Request", b"not an HTTP/1.1 request\n")
         method, target, _ = words
         if method not in ("GET", "HEAD"):
-            return _response("405 Method Not Allowed", b"GET and HEAD only\n", "Allow: GET, HEAD\r\n")
+            return _response(
+                "405 Method Not Allowed", b"GET and HEAD only\n", "Allow: GET, HEAD\r\n"
+            )
         if target.partition("?")[0] != PATH:
             return _response("404 Not Found", f"metrics are at {PATH}\n".encode())
         try:
@@ -93,7 +97,9 @@ class MetricsPage:
             body = encoder(self._registry)
         except Exception:
             log.exception("scrape failed")
-            return _response("500 Internal Server Error", b"the scrape failed: see the server's log\n")
+            return _response(
+                "500 Internal Server Error", b"the scrape failed: see the server's log\n"
+            )
         response = _response("200 OK", body, kind=kind)
         return response if method == "GET" else response[: response.index(b"\r\n\r\n") + 4]
 
@@ -118,6 +124,8 @@ def _header(lines: str, name: str) -> str:
     return ""
 
 
-def _response(status: str, body: bytes, more: str = "", kind: str = "text/plain; charset=utf-8") -> bytes:
+def _response(
+    status: str, body: bytes, more: str = "", kind: str = "text/plain; charset=utf-8"
+) -> bytes:
     head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
     return head.encode() + body

@@ -91,7 +91,9 @@ def isolated(environment: Mapping[str, str], command: str) -> dict[str, str]:
     The process uses only the options it receives on its command line.
     """
     own = f"RINGBACK_{command.upper()}_"
-    return {name: value for name, value in environment.items() if not name.startswith(own)} | {ISOLATED: "1"}
+    return {name: value for name, value in environment.items() if not name.startswith(own)} | {
+        ISOLATED: "1"
+    }
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -103,7 +105,9 @@ def _read(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} is not TOML: {error}") from None
 
 
-def _options(table: Mapping[str, Any], options: Mapping[str, Option], where: str) -> dict[str, Found]:
+def _options(
+    table: Mapping[str, Any], options: Mapping[str, Option], where: str
+) -> dict[str, Found]:
     found = {}
     by_flag = {option.flag: option for option in options.values()}
     for key, value in table.items():

@@ -140,7 +140,9 @@ class Option:
             return value if known else self.kind(value)
         if self.repeated:
             value = next((each for each in value if each not in self._fixed), value)
-        none = ", or None" if self.optional and not name else ""  # a command line cannot express None
+        none = (
+            ", or None" if self.optional and not name else ""
+        )  # a command line cannot express None
         raise UsageError(
             f"{name or self.name} must be {self.asked}{none}, not {value!r:.200}{hint(str(value), self._fixed)}"
         )
@@ -152,7 +154,9 @@ class Option:
         if self.fits is not None:
             return self.fits(value)
         kind = _ACCEPTED.get(self.kind)
-        fits = kind is None or (isinstance(value, kind) and isinstance(value, bool) is (kind is bool))
+        fits = kind is None or (
+            isinstance(value, kind) and isinstance(value, bool) is (kind is bool)
+        )
         if fits and self._fixed:
             return all(each in self._fixed for each in (value if self.repeated else (value,)))
         return fits and self._within(value)
@@ -239,7 +243,9 @@ def completed(kind: type[T], given: Mapping[str, Any], owner: str) -> T:
             close = get_close_matches(name, options, 1)
             meant = f". Did you mean {close[0]!r}?" if close else ""
             raise TypeError(f"{owner} got an unexpected keyword argument {name!r}{meant}")
-    return with_defaults(options, {name: options[name].check(value) for name, value in given.items()})  # type: ignore[return-value]
+    return with_defaults(
+        options, {name: options[name].check(value) for name, value in given.items()}
+    )  # type: ignore[return-value]
 
 
 def with_defaults(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:

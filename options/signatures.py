@@ -24,14 +24,18 @@ def takes(kind: type, *, merged: bool = False) -> Callable[[F], F]:
     def show(function: F) -> F:
         options = options_of(kind)
         shown = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=... if merged else option.default)
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=... if merged else option.default
+            )
             for name, option in options.items()
             if option.in_python
         ]
         initial: Any = function.__init__ if inspect.isclass(function) else function
         signature = inspect.signature(initial)
         own = [
-            each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD
+            each
+            for each in signature.parameters.values()
+            if each.kind is not inspect.Parameter.VAR_KEYWORD
         ]
         initial.__signature__ = signature.replace(parameters=[*own, *shown])
         if inspect.isclass(function) and "__new__" in vars(function):  # `inspect` reads it first

@@ -9,7 +9,12 @@ from .option import Option
 
 def table(options: Mapping[str, Option], *, flags: bool, names: bool) -> Iterator[str]:
     """The lines of a table. `flags` adds the command-line column, `names` the Python column."""
-    heads = [*(["option"] if flags else []), *(["in Python"] if names else []), "default", "meaning"]
+    heads = [
+        *(["option"] if flags else []),
+        *(["in Python"] if names else []),
+        "default",
+        "meaning",
+    ]
     yield _row(heads)
     yield _row(["---"] * len(heads))
     for option in options.values():

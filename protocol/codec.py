@@ -33,7 +33,9 @@ class Unencodable(Exception):
     """Some messages cannot be encoded: `spoiled` (with their errors), but not `sound`."""
 
     def __init__(self, sound: list[Any], spoiled: list[tuple[Any, Exception]]) -> None:
-        super().__init__(f"{len(spoiled)} of {len(sound) + len(spoiled)} messages cannot be encoded")
+        super().__init__(
+            f"{len(spoiled)} of {len(sound) + len(spoiled)} messages cannot be encoded"
+        )
         self.sound = sound
         self.spoiled = spoiled
 
@@ -61,10 +63,16 @@ class Encoder:
         try:
             if many <= max_messages:
                 self._encode_into(messages, first, 4)
-            if many > 1 and (many > max_messages or len(first) + sum(map(len, frames)) > BATCH_BYTES):
+            if many > 1 and (
+                many > max_messages or len(first) + sum(map(len, frames)) > BATCH_BYTES
+            ):
                 middle = many // 2
                 halves = messages[:middle], messages[middle:]
-                return [batch for half in halves for batch in self.encode(half, max_messages, max_frames)]
+                return [
+                    batch
+                    for half in halves
+                    for batch in self.encode(half, max_messages, max_frames)
+                ]
         except Exception as error:
             raise self._sorted(messages, error) from None
         return [[first, *frames]]

@@ -141,7 +141,9 @@ def _check(keys: list[Raw]) -> bool:
             raise _refused(f"a map of more than {SMALL} entries has an array as a key")
         code = _CODES.get(data[0])
         if code is not None and data[code] == BIG_INTEGER:
-            raise _refused(f"a map of more than {SMALL} entries has an integer of more than 64 bits as a key")
+            raise _refused(
+                f"a map of more than {SMALL} entries has an integer of more than 64 bits as a key"
+            )
     return False
 
 

@@ -19,7 +19,12 @@ from .collisions import parts_of
 # Raises msgspec.ValidationError for plain data with a float in place of a Decimal.
 Check = Callable[[Any], object]
 
-_RECORDS = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType, inspect.NamedTupleType)
+_RECORDS = (
+    inspect.StructType,
+    inspect.DataclassType,
+    inspect.TypedDictType,
+    inspect.NamedTupleType,
+)
 
 
 def check_for(kind: Any) -> Check | None:

@@ -24,7 +24,8 @@ _TOKENS = [ONE_BYTE, *NUMBERS, *STRINGS, *EXTENSIONS, rb"[\xdc\xde]..", rb"[\xdd
 # Numbers of tokens to match at once, in C, the largest first. Larger numbers are no faster, and
 # lose more at the end of a run.
 _RUNS = [
-    (many, re.compile(rb"(?:%s){%d}+" % (b"|".join(_TOKENS), many), re.DOTALL).match) for many in (256, 16, 1)
+    (many, re.compile(rb"(?:%s){%d}+" % (b"|".join(_TOKENS), many), re.DOTALL).match)
+    for many in (256, 16, 1)
 ]
 
 # Tokens with a length field: the bytes of that field, and the bytes between it and the data.

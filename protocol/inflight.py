@@ -64,7 +64,9 @@ class InFlight:
             return self._full(quota)
         if taken >= self.max_calls:
             return f"the server has {taken} calls in flight, its maximum"
-        return f"this client has {quota.calls} of the {taken} calls in flight: the rest is for others"
+        return (
+            f"this client has {quota.calls} of the {taken} calls in flight: the rest is for others"
+        )
 
     def admits(self, quota: Quota, calls: int, memory: int) -> bool:
         """Whether `admit` would surely take that number of calls, of `memory` bytes in total."""

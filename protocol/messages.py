@@ -215,7 +215,9 @@ class Mapped(Struct, array_like=True, tag=20, gc=False):
     failures: dict[int, Failure] | None = None
 
 
-FromClient = Hello | Call | Notify | Cancel | Credit | Item | End | Ping | Pong | Drained | Bye | Fault | Map
+FromClient = (
+    Hello | Call | Notify | Cancel | Credit | Item | End | Ping | Pong | Drained | Bye | Fault | Map
+)
 FromServer = (
     Welcome
     | Reply

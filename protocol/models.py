@@ -86,13 +86,13 @@ def unmet(kind: Any) -> str:
 
 def _unmet(kind: Any) -> str:
     parts = list(parts_of(inspect.type_info(kind), set()))
-    optional = {id(each) for part in parts if isinstance(part, inspect.UnionType) for each in part.types}
+    optional = {
+        id(each) for part in parts if isinstance(part, inspect.UnionType) for each in part.types
+    }
     for part in parts:
         if isinstance(part, inspect.DataclassType) and hasattr(part.cls, "__pydantic_validator__"):
             name = part.cls.__qualname__
-            return (
-                f"the rules of {name}, a dataclass of pydantic's, would not be checked: make it a BaseModel"
-            )
+            return f"the rules of {name}, a dataclass of pydantic's, would not be checked: make it a BaseModel"
         if not isinstance(part, inspect.CustomType) or id(part) in optional:
             continue
         cls = typing.get_origin(part.cls) or part.cls

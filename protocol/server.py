@@ -145,7 +145,10 @@ class Session:
         return self
 
     def reply(
-        self, call: IncomingCall, message: Reply | Error | Refusal | End, reached: Reached | None = None
+        self,
+        call: IncomingCall,
+        message: Reply | Error | Refusal | End,
+        reached: Reached | None = None,
     ) -> None:
         """Queue the reply to a call, unless it has ended. `reached` is sent before the reply."""
         if self.calls.pop(call.id, None) is call:
@@ -268,12 +271,18 @@ class ServerMachine:
         if early:
             if self.maps:
                 cancelled = {message.id for message in early if type(message) is Cancel}
-                maps, self.maps = self.maps, [each for each in self.maps if each.id not in cancelled]
+                maps, self.maps = (
+                    self.maps,
+                    [each for each in self.maps if each.id not in cancelled],
+                )
                 self._given_up(maps, self.maps)
             accepted, all_of_them = _amended(accepted, early), accepted
             self._given_up(all_of_them, accepted)
         if session.state is not _OPEN and session.state in (SessionState.CLOSED, SessionState.LEFT):
-            accepted, all_of_them = [message for message in accepted if type(message) is Notify], accepted
+            accepted, all_of_them = (
+                [message for message in accepted if type(message) is Notify],
+                accepted,
+            )
             self._given_up(all_of_them, ())
             self._given_up(self.maps, ())
             self.maps = []
@@ -348,14 +357,18 @@ class ServerMachine:
 
     def _refusal(self, call: Call, full: str = "") -> Refusal:
         if self.phase is not _SERVING:
-            return Refusal(call.id, errors.Unavailable.code, "the server is shutting down", started=False)
+            return Refusal(
+                call.id, errors.Unavailable.code, "the server is shutting down", started=False
+            )
         return Refusal(call.id, errors.ResourceExhausted.code, full, started=False)
 
     def _receive_untimely(self, session: Session, call: Call) -> None:
         """A call before the Hello, after Drained, or from a client that has left."""
         if session.state is SessionState.GREETING:
             text = "the server does not know this client yet: say hello first"
-            self._refuse(session, call, Refusal(call.id, errors.Unavailable.code, text, started=False))
+            self._refuse(
+                session, call, Refusal(call.id, errors.Unavailable.code, text, started=False)
+            )
         elif session.state is SessionState.DRAINED and call.id > session.last_id:
             session.last_id = call.id
             self._refuse(session, call, self._refusal(call))
@@ -365,7 +378,9 @@ class ServerMachine:
         if self.refused is not None:
             self.refused(call, refusal.code, refusal.message)
 
-    def _receive_other(self, session: Session, message: FromClient, accepted: list[Call | Notify]) -> None:
+    def _receive_other(
+        self, session: Session, message: FromClient, accepted: list[Call | Notify]
+    ) -> None:
         match message:
             case Hello() if session.state is SessionState.GREETING:
                 self._greet(session, message)
@@ -426,7 +441,9 @@ def _late(call: Call) -> Refusal:
     return Refusal(call.id, errors.DeadlineExceeded.code, text, started=False)
 
 
-def _amended(accepted: list[Call | Notify], early: Sequence[Cancel | Credit]) -> list[Call | Notify]:
+def _amended(
+    accepted: list[Call | Notify], early: Sequence[Cancel | Credit]
+) -> list[Call | Notify]:
     """The calls of a batch, after later Cancel and Credit messages of the same batch."""
     calls = {message.id: message for message in accepted if type(message) is Call}
     for message in early:

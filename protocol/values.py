@@ -264,7 +264,9 @@ def _extend(value: Any) -> Any:
     try:
         return Frame(_frozen(value))
     except TypeError:
-        return _extend(msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=False, enc_hook=dumped))
+        return _extend(
+            msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=False, enc_hook=dumped)
+        )
 
 
 def decode_metadata(options: CallOptions) -> None:
@@ -290,7 +292,9 @@ class Unpacker:
         self._wary = wary
         self._decode_chosen = msgspec.msgpack.Decoder(ext_hook=self._extension).decode
         self.decode: Callable[[Raw], Any] = self._decode_chosen  # as plain data
-        self._decode_uncopied: Callable[[Raw], Any] = msgspec.msgpack.Decoder(ext_hook=self._uncopied).decode
+        self._decode_uncopied: Callable[[Raw], Any] = msgspec.msgpack.Decoder(
+            ext_hook=self._uncopied
+        ).decode
         if wary:
             self.decode = looked_at(self.decode)
             self._decode_uncopied = looked_at(self._decode_uncopied)
@@ -364,7 +368,9 @@ class Unpacker:
         frame = self.frames[number]
         self.taken += len(frame)
         if self.taken > self.limit:
-            raise msgspec.DecodeError(f"a value with its frames takes more than {self.limit:,} bytes")
+            raise msgspec.DecodeError(
+                f"a value with its frames takes more than {self.limit:,} bytes"
+            )
         return number, frame
 
 

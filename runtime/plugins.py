@@ -46,4 +46,6 @@ class PluginGroup:
                     f"the {name} {self._what} needs {name}: install it with pip install 'ringback[{name}]'"
                 ) from None
             raise
-        raise UsageError(f"there is no {self._what} {name!r}: choose one of {', '.join(self.names())}")
+        raise UsageError(
+            f"there is no {self._what} {name!r}: choose one of {', '.join(self.names())}"
+        )

@@ -51,7 +51,9 @@ class Authorized:
                 ) from None
             self._read_at = time.time()
             if self.directory.stat().st_mode & 0o002:
-                log.warning("all users of this machine may add authorized keys to %s: chmod o-w", directory)
+                log.warning(
+                    "all users of this machine may add authorized keys to %s: chmod o-w", directory
+                )
             if not self.names:
                 log.warning("no authorized keys in %s yet: no client is admitted", directory)
 
@@ -87,11 +89,15 @@ class Authorized:
             self._changed, self._read_at = changed, read_at
         except OSError as error:
             if self.names:
-                log.error("no client is admitted: cannot read %s: %s", self.directory, error.strerror)
+                log.error(
+                    "no client is admitted: cannot read %s: %s", self.directory, error.strerror
+                )
             self.names, self._stamp, self._read_at = {}, None, 0.0
 
     def _files(self) -> list[Path]:
-        names = sorted(name for name in os.listdir(self.directory) if name.endswith((PUBLIC, SECRET)))
+        names = sorted(
+            name for name in os.listdir(self.directory) if name.endswith((PUBLIC, SECRET))
+        )
         return [self.directory / name for name in names]
 
     def _read(self, *, strictly: bool = False) -> tuple[object, dict[bytes, str]]:
@@ -111,7 +117,9 @@ class Authorized:
                 name = checked_name(path.name.removesuffix(PUBLIC))
                 key = read_public(path)
                 if names.setdefault(key, name) != name:
-                    raise UsageError(f"{path} has the same key as {names[key]}{PUBLIC}: remove one of them")
+                    raise UsageError(
+                        f"{path} has the same key as {names[key]}{PUBLIC}: remove one of them"
+                    )
             except UsageError as error:
                 if strictly:
                     raise
@@ -136,6 +144,8 @@ def _tell(directory: Path, before: Mapping[bytes, str], after: Mapping[bytes, st
     removed = sorted(before[key] for key in before.keys() - after.keys())
     if added or removed:
         changes = [
-            f"{word}: {', '.join(names)}" for word, names in (("added", added), ("removed", removed)) if names
+            f"{word}: {', '.join(names)}"
+            for word, names in (("added", added), ("removed", removed))
+            if names
         ]
         log.info("authorized keys in %s: %s", directory, "; ".join(changes))

@@ -24,7 +24,9 @@ class ServerKeys(NamedTuple):
         """The keys from the user's options; None without keys. Raises UsageError."""
         if secret_key is None:
             if authorized_keys is not None:
-                raise UsageError("authorized_keys is for a server with CURVE: give its secret_key too")
+                raise UsageError(
+                    "authorized_keys is for a server with CURVE: give its secret_key too"
+                )
             return None
         if authorized_keys is None:
             raise UsageError(
@@ -60,7 +62,9 @@ class ClientKeys(NamedTuple):
         server = public_key(server_key)
         pair = KeyPair.fresh() if secret_key is None else read_secret(secret_key)
         if server == pair.secret:
-            raise UsageError("server_key is the secret key of secret_key: give the server's public key")
+            raise UsageError(
+                "server_key is the secret key of secret_key: give the server's public key"
+            )
         return cls(pair, server)
 
 

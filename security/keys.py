@@ -20,7 +20,9 @@ PUBLIC, SECRET = ".key", ".key_secret"
 
 # Maximum bytes to read of a key file. The files made here have some 250.
 _LONGEST = 65_536
-_KEY = re.compile(rb"""^[ \t]*(public|secret)-key[ \t]*=[ \t]*(["']?)([^\s"']*)\2[ \t]*\r?$""", re.MULTILINE)
+_KEY = re.compile(
+    rb"""^[ \t]*(public|secret)-key[ \t]*=[ \t]*(["']?)([^\s"']*)\2[ \t]*\r?$""", re.MULTILINE
+)
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,254}")
 
@@ -96,9 +98,13 @@ def make(directory: str | Path, name: str) -> tuple[Path, Path]:
             raise
     except FileExistsError as error:
         path = error.filename or error.args[0]
-        raise UsageError(f"{path} is there already: keys are not overwritten; choose another name") from None
+        raise UsageError(
+            f"{path} is there already: keys are not overwritten; choose another name"
+        ) from None
     except OSError as error:
-        raise UsageError(f"cannot write the keys of {name} to {directory}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot write the keys of {name} to {directory}: {error.strerror}"
+        ) from None
     return public, secret
 
 
@@ -133,15 +139,23 @@ def read_secret(path: str | Path) -> KeyPair:
     Only this user may be able to read the file, or it belongs to root and its group can read it.
     """
     if not isinstance(path, (str, Path)) or not str(path):
-        raise UsageError(f"secret_key must be the file of a secret key, not a {type(path).__name__}")
+        raise UsageError(
+            f"secret_key must be the file of a secret key, not a {type(path).__name__}"
+        )
     if _is_key(os.fsencode(path)) and not os.path.exists(path):
-        raise UsageError(f"secret_key must be the file of a secret key (NAME{SECRET}), not the key itself")
+        raise UsageError(
+            f"secret_key must be the file of a secret key (NAME{SECRET}), not the key itself"
+        )
     public, secret = _read(path)
     if secret is None:
         raise UsageError(f"{path} has no secret key: give the file that ends in {SECRET}")
     _check_secrecy(path)
-    if not _is_key(secret) or _sodium().crypto_scalarmult_base(z85.decode(secret)) != z85.decode(public):
-        raise UsageError(f"the two keys in {path} do not match: make new ones with ringback keys new")
+    if not _is_key(secret) or _sodium().crypto_scalarmult_base(z85.decode(secret)) != z85.decode(
+        public
+    ):
+        raise UsageError(
+            f"the two keys in {path} do not match: make new ones with ringback keys new"
+        )
     return KeyPair(public, secret)
 
 
@@ -195,7 +209,9 @@ def _check_secrecy(path: str | Path) -> None:
         # Secret mounts make such files: owned by root, readable by the user's group. PostgreSQL has
         # the same rule.
         if mode & 0o037:
-            raise UsageError(f"others can read the secret key {path} (mode {mode:04o}): chmod 640 {path}")
+            raise UsageError(
+                f"others can read the secret key {path} (mode {mode:04o}): chmod 640 {path}"
+            )
         return
     if status.st_uid != os.geteuid():
         raise UsageError(
@@ -203,7 +219,9 @@ def _check_secrecy(path: str | Path) -> None:
             "or make another"
         )
     if mode & 0o077:
-        raise UsageError(f"others can read the secret key {path} (mode {mode:04o}): chmod 600 {path}")
+        raise UsageError(
+            f"others can read the secret key {path} (mode {mode:04o}): chmod 600 {path}"
+        )
 
 
 def _write(path: Path, text: str, mode: int) -> None:

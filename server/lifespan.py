@@ -96,6 +96,8 @@ class Lifespan:
 
         self._loop.run_coroutine(
             contained(),
-            lambda outcome, error: self._loop.call_soon_threadsafe(report, *(outcome or (None, error))),
+            lambda outcome, error: self._loop.call_soon_threadsafe(
+                report, *(outcome or (None, error))
+            ),
             copy_context(),
         )

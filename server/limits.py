@@ -18,7 +18,10 @@ _UNSENT = 2
 def check_together(limits: LimitOptions) -> None:
     """Raises UsageError if a bound is smaller than max_size."""
     size = limits["max_size"]
-    for name, most in (("max_unserved", limits["max_unserved"]), ("max_unsent", limits["max_unsent"])):
+    for name, most in (
+        ("max_unserved", limits["max_unserved"]),
+        ("max_unsent", limits["max_unsent"]),
+    ):
         if most is not None and most < size:
             raise UsageError(f"{name} must be at least {size} bytes, as max_size is, not {most}")
 

@@ -70,24 +70,37 @@ _loop = partial(Option, group=LOOP)
 class LimitOptions(TypedDict, total=False):
     """Bounds on the input of clients."""
 
-    max_size: Annotated[int, _bytes("Largest value, sent or received", 16 * MIB, at_least=FRAME_BYTES)]
+    max_size: Annotated[
+        int, _bytes("Largest value, sent or received", 16 * MIB, at_least=FRAME_BYTES)
+    ]
     # A lower bound could reject a batch of many small calls.
     max_elements: Annotated[
         int,
-        _count("Maximum values, lists and maps in the arguments of a call", 1_000_000, at_least=BATCH_BYTES),
+        _count(
+            "Maximum values, lists and maps in the arguments of a call",
+            1_000_000,
+            at_least=BATCH_BYTES,
+        ),
     ]
-    max_messages: Annotated[int, _count("Maximum messages in a batch", MAX_MESSAGES, at_most=MAX_MESSAGES)]
-    max_frames: Annotated[int, _count("Maximum ZeroMQ frames in a message", MAX_FRAMES, at_most=MAX_FRAMES)]
+    max_messages: Annotated[
+        int, _count("Maximum messages in a batch", MAX_MESSAGES, at_most=MAX_MESSAGES)
+    ]
+    max_frames: Annotated[
+        int, _count("Maximum ZeroMQ frames in a message", MAX_FRAMES, at_most=MAX_FRAMES)
+    ]
     max_connections: Annotated[
         int, _count("Maximum connections; beyond it the longest-idle one is closed", 10_000)
     ]
     max_in_flight: Annotated[int, _count("Maximum calls that run or wait to run", 100_000)]
     max_bytes_in_flight: Annotated[
-        int, _bytes("Maximum estimated memory for the arguments of these calls", 256 * MIB, at_least=1)
+        int,
+        _bytes("Maximum estimated memory for the arguments of these calls", 256 * MIB, at_least=1),
     ]
     max_unserved: Annotated[
         int | None,
-        _bytes("Maximum bytes received but not yet handled, all clients", default_text="--max-size"),
+        _bytes(
+            "Maximum bytes received but not yet handled, all clients", default_text="--max-size"
+        ),
     ]
     max_unsent: Annotated[
         int | None,
@@ -124,7 +137,8 @@ class ExecutorOptions(TypedDict, total=False):
         ),
     ]
     dask: Annotated[
-        str | None, _scheduling("Address of the Dask scheduler, for --executor dask", metavar="ADDRESS")
+        str | None,
+        _scheduling("Address of the Dask scheduler, for --executor dask", metavar="ADDRESS"),
     ]
 
 
@@ -144,13 +158,20 @@ class SchedulingOptions(ExecutorOptions, total=False):
     limit: Annotated[
         int | str | None,
         _scheduling(
-            "Maximum calls that run at once; adaptive measures it", metavar="N|adaptive", read=_limit
+            "Maximum calls that run at once; adaptive measures it",
+            metavar="N|adaptive",
+            read=_limit,
         ),
     ]
-    aging: Annotated[float, _time("Waiting time that raises a call's priority by one", 1.0, group=SCHEDULING)]
-    max_priority: Annotated[int, _scheduling("Highest priority that a caller may ask for", 100, metavar="N")]
+    aging: Annotated[
+        float, _time("Waiting time that raises a call's priority by one", 1.0, group=SCHEDULING)
+    ]
+    max_priority: Annotated[
+        int, _scheduling("Highest priority that a caller may ask for", 100, metavar="N")
+    ]
     executor: Annotated[
-        str | None, _scheduling("Where plain functions run: thread, process or dask", metavar="NAME")
+        str | None,
+        _scheduling("Where plain functions run: thread, process or dask", metavar="NAME"),
     ]
 
 
@@ -171,7 +192,9 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
         ZmqContext | None, _loop("A zmq.Context to share; it selects libzmq", in_command=False)
     ]
     uvloop: Annotated[bool, _loop("Run asyncio on uvloop", False)]
-    reactor: Annotated[str | None, _loop("Twisted's reactor: epoll, asyncio, poll or select", metavar="NAME")]
+    reactor: Annotated[
+        str | None, _loop("Twisted's reactor: epoll, asyncio, poll or select", metavar="NAME")
+    ]
     workers: Annotated[
         int | None,
         _count(
@@ -204,12 +227,16 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
             choices=("", *ROLES),
         ),
     ]
-    zone: Annotated[str, _many("Zone of this server; clients of the same zone prefer it", "", metavar="NAME")]
+    zone: Annotated[
+        str, _many("Zone of this server; clients of the same zone prefer it", "", metavar="NAME")
+    ]
     weight: Annotated[
-        float, _many("Share of the calls, relative to other servers", 1.0, metavar="NUMBER", above=0)
+        float,
+        _many("Share of the calls, relative to other servers", 1.0, metavar="NUMBER", above=0),
     ]
     register: Annotated[
-        str | None, _many("Registry: valkey://HOST:PORT/0, or sqlite:///FILE on one machine", metavar="URL")
+        str | None,
+        _many("Registry: valkey://HOST:PORT/0, or sqlite:///FILE on one machine", metavar="URL"),
     ]
     service_name: Annotated[
         str | None, _many("Service name in the registry", metavar="NAME", default_text="its own")
@@ -259,7 +286,9 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
             "Serve Prometheus metrics at http://HOST:PORT/metrics",
             group=LOGS,
             metavar="HOST:PORT",
-            fits=lambda value: value is None or isinstance(value, str) or hasattr(value, "register"),
+            fits=lambda value: (
+                value is None or isinstance(value, str) or hasattr(value, "register")
+            ),
             wanted="HOST:PORT, or a prometheus-client registry",
         ),
     ]

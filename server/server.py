@@ -69,7 +69,9 @@ class Server:
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
         service = backends.load(backend).service
-        return object.__new__(cls if service is None or issubclass(cls, service) else _both(cls, service))  # type: ignore[arg-type]
+        return object.__new__(
+            cls if service is None or issubclass(cls, service) else _both(cls, service)
+        )  # type: ignore[arg-type]
 
     def __init__(
         self,
@@ -99,7 +101,9 @@ class Server:
         self._announcement: Announcement | None = None
         keys = _keys(given["secret_key"], given["authorized_keys"], self._bind)
         if keys is not None and given["insecure"]:
-            raise UsageError("insecure is for a server without CURVE: leave out insecure or secret_key")
+            raise UsageError(
+                "insecure is for a server without CURVE: leave out insecure or secret_key"
+            )
         self._warns = keys is None and not given["insecure"]
         self._core_options: dict[str, Any] = {
             "transport": chosen(given["transport"], given["context"]),
@@ -160,7 +164,10 @@ class Server:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         loop = self._loop
         if loop is not None:  # None in a forked child
@@ -187,7 +194,10 @@ class Server:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         loop = self._loop
         if loop is not None:  # None in a forked child
@@ -320,7 +330,9 @@ class Server:
 
     def _new_loop(self) -> Loop:
         if self._loop is not None:
-            raise RuntimeError("this server is running already: make another Server for another start")
+            raise RuntimeError(
+                "this server is running already: make another Server for another start"
+            )
         self._loop = self._loop_class(**self._loop_options)
         forks.inherit(self)
         return self._loop
@@ -352,12 +364,16 @@ class Server:
                 self._exposed = expose(self._metrics, self)
             given = self._given_state
             try:
-                self._state = open_state(given, create=not follows) if isinstance(given, str) else given
+                self._state = (
+                    open_state(given, create=not follows) if isinstance(given, str) else given
+                )
             except Missing as error:
                 if waited < START:
                     loop.call_later(_AGAIN, self._begin, loop, report, waited + _AGAIN)
                     return
-                raise UsageError(f"{error}, which a replica follows: start its primary first") from None
+                raise UsageError(
+                    f"{error}, which a replica follows: start its primary first"
+                ) from None
             if self._registration is not None:
                 self._announcement = self._registration.opened()
             replica = None
@@ -365,12 +381,16 @@ class Server:
                 assert self._state is not None
                 self._source, replica = self._state, ReplicaEngine(self._state.engine)
                 self._state = State(replica, self._source.url)
-            self._core = ServerCore(self.service, loop, self._bind, state=self._state, **self._core_options)
+            self._core = ServerCore(
+                self.service, loop, self._bind, state=self._state, **self._core_options
+            )
             self._record()
             if replica is None:
                 self._start(started)
             else:
-                replica.start(lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started))
+                replica.start(
+                    lambda error: loop.call_soon_threadsafe(self._followed, loop, error, started)
+                )
         except BaseException as error:
             report(error)
 
@@ -386,7 +406,10 @@ class Server:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _followed(
-        self, loop: Loop, error: BaseException | None, started: Callable[[BaseException | None], object]
+        self,
+        loop: Loop,
+        error: BaseException | None,
+        started: Callable[[BaseException | None], object],
     ) -> None:
         """A replica has read its whole store, or failed to."""
         if self._loop is not loop:
@@ -450,7 +473,9 @@ class Server:
 def _both(server: type[Server], service: type) -> type[Server]:
     """A Server class that also has the service base class of its event loop."""
     return type(
-        server.__name__, (server, service), {"__doc__": server.__doc__, "__module__": server.__module__}
+        server.__name__,
+        (server, service),
+        {"__doc__": server.__doc__, "__module__": server.__module__},
     )
 
 
@@ -491,7 +516,9 @@ def _about(role: str, zone: str, weight: float) -> About | None:
 
 
 def _keys(
-    secret_key: str | Path | None, authorized_keys: str | Path | None, places: Sequence[str | InheritedSocket]
+    secret_key: str | Path | None,
+    authorized_keys: str | Path | None,
+    places: Sequence[str | InheritedSocket],
 ) -> ServerKeys | None:
     """Read the CURVE keys. Raises UsageError."""
     if secret_key is None and authorized_keys is None:

@@ -55,7 +55,9 @@ def open_state(url: str, *, create: bool = True) -> State:
 def _engine(scheme: str, place: str, options: dict[str, str], url: str, create: bool) -> Engine:
     if scheme == "sqlite":
         if not place.startswith("/") or len(place) < 2:
-            raise UsageError(f"{url!r} names no file: use sqlite:///file.db, or sqlite:////absolute/file.db")
+            raise UsageError(
+                f"{url!r} names no file: use sqlite:///file.db, or sqlite:////absolute/file.db"
+            )
         path = unquote(place[1:])
         if path == ":memory:":
             raise UsageError(

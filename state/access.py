@@ -93,13 +93,17 @@ class Access:
         no time is left.
         """
         if self._process != os.getpid():
-            raise RuntimeError("this state was opened before a fork: open it again in the child process")
+            raise RuntimeError(
+                "this state was opened before a fork: open it again in the child process"
+            )
         left = self.time_left()
         if left is None:
             return PATIENCE
         left = max(left, at_least)
         if left <= 0:
-            raise errors.DeadlineExceeded("the call's deadline passed before the state store was accessed")
+            raise errors.DeadlineExceeded(
+                "the call's deadline passed before the state store was accessed"
+            )
         return min(PATIENCE, left)
 
     def attempts(self, timeout: float | None) -> Iterator[float | None]:

@@ -41,7 +41,9 @@ class AsyncState:
             lambda: self._state.put(key, value, version=version, fence=fence, ttl=ttl)
         )
 
-    async def delete(self, key: str, *, version: int | None = None, fence: Lock | Fence | None = None) -> int:
+    async def delete(
+        self, key: str, *, version: int | None = None, fence: Lock | Fence | None = None
+    ) -> int:
         return await self._state.run(lambda: self._state.delete(key, version=version, fence=fence))
 
     def transaction(self) -> Transaction:
@@ -64,7 +66,9 @@ class AsyncState:
         *,
         timeout: float | None = None,
     ) -> Any:
-        return await self._state.run(lambda: self._state.update(key, function, default, timeout=timeout))
+        return await self._state.run(
+            lambda: self._state.update(key, function, default, timeout=timeout)
+        )
 
     def lock(
         self, name: str, *, lease: float = 10.0, timeout: float | None = None, renewed: bool = True

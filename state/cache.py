@@ -56,7 +56,9 @@ class Cache:
         if not callable(self.tags):
             object.__setattr__(self, "tags", tuple(sorted(checked_tags(self.tags))))
 
-    def tags_of(self, method: str, args: Collection[Any], kwargs: Mapping[str, Any]) -> frozenset[str]:
+    def tags_of(
+        self, method: str, args: Collection[Any], kwargs: Mapping[str, Any]
+    ) -> frozenset[str]:
         """The tags of one call: the configured ones and the method's name."""
         tags = self.tags(*args, **kwargs) if callable(self.tags) else self.tags
         return frozenset((method, *checked_tags(tags)))
@@ -87,7 +89,9 @@ class Flight(Generic[W]):
 class _Entry:
     __slots__ = ("born", "size", "tags", "value", "version")
 
-    def __init__(self, value: Any, size: int, tags: frozenset[str], born: float, version: int) -> None:
+    def __init__(
+        self, value: Any, size: int, tags: frozenset[str], born: float, version: int
+    ) -> None:
         self.value = value
         self.size = size
         self.tags = tags
@@ -105,7 +109,9 @@ class Entries(Generic[W]):
         self.cache = cache
         self.hits = self.stale = self.misses = self.shared = self.evictions = 0
         self.bytes = 0
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()  # the least recently used first
+        self._entries: OrderedDict[Hashable, _Entry] = (
+            OrderedDict()
+        )  # the least recently used first
         self._tagged: dict[str, set[Hashable]] = {}
         self._flights: dict[Hashable, Flight[W]] = {}
         self._lock = native.allocate_lock()  # a native thread may invalidate under gevent too
@@ -246,5 +252,7 @@ def checked_tags(tags: Tags) -> tuple[str, ...]:
     found = (tags,) if isinstance(tags, str) else tuple(tags)
     for tag in found:
         if not isinstance(tag, str) or not 0 < len(tag.encode(errors="replace")) <= LONGEST_TAG:
-            raise UsageError(f"a tag must be a string of 1 to {LONGEST_TAG} bytes, not {tag!r:.100}")
+            raise UsageError(
+                f"a tag must be a string of 1 to {LONGEST_TAG} bytes, not {tag!r:.100}"
+            )
     return found

@@ -155,7 +155,9 @@ class KeyClaim:
         with self._alone():
             self._ended = True
             try:
-                self._keys.engine.commit({self._row: self._revision}, {self._row: Write(None)}, _PATIENCE)
+                self._keys.engine.commit(
+                    {self._row: self._revision}, {self._row: Write(None)}, _PATIENCE
+                )
             except (Conflict, errors.Unavailable):
                 pass  # another process owns it, or may claim it when the lease has run out
 
@@ -204,7 +206,9 @@ class KeyClaim:
                     self._record.ends = self._keys.engine.read((), _PATIENCE).now + LEASE
                     self._commit(self._record, None)
                 except Conflict:
-                    return None if self._found_again() is None else 0.0  # `finish` reports a lost claim
+                    return (
+                        None if self._found_again() is None else 0.0
+                    )  # `finish` reports a lost claim
             except errors.Unavailable:
                 return _SOON_AGAIN
             return LEASE / _RENEW
@@ -253,7 +257,10 @@ class Keys:
                     if self._saw is not None:
                         self._saw(found.revision)
                     return earlier.outcome
-                if self._doubtful.get(row) == earlier.id and self._doubtful.pop(row, None) == earlier.id:
+                if (
+                    self._doubtful.get(row) == earlier.id
+                    and self._doubtful.pop(row, None) == earlier.id
+                ):
                     return KeyClaim(self, row, earlier, found.revision, keep)
                 if earlier.id in self.unstored:
                     return None
@@ -267,7 +274,9 @@ class Keys:
                 revision = self.engine.commit(checks, {row: kept}, _PATIENCE)
             except Conflict:
                 continue
-            except BaseException as error:  # includes a greenlet killed while it waits for the reply
+            except (
+                BaseException
+            ) as error:  # includes a greenlet killed while it waits for the reply
                 lost = not isinstance(error, errors.Unavailable) or error.started is None
                 if lost and record.outcome is None:
                     while len(self._doubtful) >= _DOUBTFUL:

@@ -52,7 +52,11 @@ class Operations(Access):
         """The value of a key with its version."""
         (found,), _ = self.engine.read((row_of(key),), self.patience())
         self.saw_row(found)
-        return Versioned(None, 0) if found is None else Versioned(unpacked(found.value), found.revision)
+        return (
+            Versioned(None, 0)
+            if found is None
+            else Versioned(unpacked(found.value), found.revision)
+        )
 
     def put(
         self,
@@ -73,7 +77,9 @@ class Operations(Access):
         change.put(key, value, ttl=ttl)
         return change.commit()
 
-    def delete(self, key: str, *, version: int | None = None, fence: Lock | Fence | None = None) -> int:
+    def delete(
+        self, key: str, *, version: int | None = None, fence: Lock | Fence | None = None
+    ) -> int:
         """Remove a key under the conditions of `put`. Returns the version of the removal."""
         change = self._change(key, version, fence)
         change.delete(key)
@@ -107,7 +113,12 @@ class Operations(Access):
         raise AssertionError("the last attempt has no pause")
 
     def update(
-        self, key: str, function: Callable[[Any], Any], default: Any = None, *, timeout: float | None = None
+        self,
+        key: str,
+        function: Callable[[Any], Any],
+        default: Any = None,
+        *,
+        timeout: float | None = None,
     ) -> Any:
         """Replace the value of a key by `function(value)` atomically, and return the new value.
 
@@ -144,7 +155,9 @@ class Operations(Access):
         Starts now, or after version `since`. Several changes of one key may be merged into the
         newest.
         """
-        return self._watching(prefix, self.engine.revision(self.patience()) if since is None else since)
+        return self._watching(
+            prefix, self.engine.revision(self.patience()) if since is None else since
+        )
 
     def changes(self, prefix: str = "", *, since: int = 0) -> list[Changed]:
         """The changes after version `since`: the first 1,000 keys, plus the rest of the last commit

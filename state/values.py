@@ -30,7 +30,9 @@ def checked_name(what: str, name: str) -> str:
             return name
     except UnicodeError:
         pass
-    raise errors.InvalidArgument(f"{what} must be a string of 1 to {LONGEST_KEY} bytes, not {name!r:.100}")
+    raise errors.InvalidArgument(
+        f"{what} must be a string of 1 to {LONGEST_KEY} bytes, not {name!r:.100}"
+    )
 
 
 def packed(key: str, value: Any) -> bytes:
@@ -61,7 +63,9 @@ def checked_version(key: str, version: int) -> int:
 
 def checked_ttl(key: str, ttl: float | None) -> float | None:
     """Return the time to live. Raises InvalidArgument for an invalid one."""
-    if ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool) and 0 < ttl <= LONGEST_TTL):
+    if ttl is None or (
+        isinstance(ttl, int | float) and not isinstance(ttl, bool) and 0 < ttl <= LONGEST_TTL
+    ):
         return ttl
     raise errors.InvalidArgument(
         f"ttl of {key!r} must be a number of seconds above 0, at most {LONGEST_TTL:,}, not {ttl!r:.100}"

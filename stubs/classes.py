@@ -75,14 +75,23 @@ def write_class(
     properties = schema.properties or {}
     own_names = names_of(properties)
     fields = [
-        _field(own_names[original], original, expression(part), part, original in schema.required, default)
+        _field(
+            own_names[original],
+            original,
+            expression(part),
+            part,
+            original in schema.required,
+            default,
+        )
         for original, part in properties.items()
         if original != tag_field
     ]
     missing = any(field.default == _UNSET for field in fields)
     given = [field.default is not None or field.factory is not None for field in fields]
     arguments = ["kw_only=True"] if given != sorted(given) else []
-    is_struct = tag_field is not None or missing or any(field.name != field.original for field in fields)
+    is_struct = (
+        tag_field is not None or missing or any(field.name != field.original for field in fields)
+    )
     if is_struct:
         arguments += ["omit_defaults=True"] if missing else []
         if tag_field is not None:
@@ -91,7 +100,10 @@ def write_class(
         lines = [f"class {own}({', '.join([names.use('msgspec.Struct'), *arguments])}):"]
     else:
         decorator = names.use("dataclasses.dataclass")
-        lines = [f"@{decorator}({', '.join(arguments)})" if arguments else f"@{decorator}", f"class {own}:"]
+        lines = [
+            f"@{decorator}({', '.join(arguments)})" if arguments else f"@{decorator}",
+            f"class {own}:",
+        ]
     lines += [f"    {_line(field, names, is_struct=is_struct)}" for field in fields]
     return "\n".join(lines if fields else [*lines, "    pass"])
 
@@ -111,7 +123,9 @@ def _field(
         if found is not None:
             return Field(name, original, kind, found)
         if part.default == [] and part.type == "array" and part.prefix_items is None:
-            return Field(name, original, kind, None, "builtins.set" if part.unique_items else "builtins.list")
+            return Field(
+                name, original, kind, None, "builtins.set" if part.unique_items else "builtins.list"
+            )
         if part.default == {} and part.type == "object":
             return Field(name, original, kind, None, "builtins.dict")
     return Field(name, original, kind, _UNSET)

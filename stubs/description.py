@@ -73,7 +73,9 @@ class Parameter(msgspec.Struct, frozen=True):
     """A parameter of a method; `kind` is `inspect`'s name in lower case."""
 
     name: str
-    kind: Literal["positional_only", "positional_or_keyword", "var_positional", "keyword_only", "var_keyword"]
+    kind: Literal[
+        "positional_only", "positional_or_keyword", "var_positional", "keyword_only", "var_keyword"
+    ]
     required: bool
     stream: bool = False
 

@@ -69,7 +69,9 @@ class Kinds:
     """
 
     def __init__(self, members: Collection[str], schemas: Sequence[MethodSchema]) -> None:
-        properties = [part.properties for each in schemas for part in _parts_of(each) if part.properties]
+        properties = [
+            part.properties for each in schemas for part in _parts_of(each) if part.properties
+        ]
         fields = {name for each in properties for names in names_of(each).items() for name in names}
         self.names = Names({*members, *fields})
         self._depth = 0
@@ -117,7 +119,9 @@ class Kinds:
             return self._map(schema, definitions)
         if schema.type == "string":
             known = _FORMATS.get(str(schema.format), "builtins.str")
-            return self.names.use("builtins.bytes" if schema.content_encoding is not None else known)
+            return self.names.use(
+                "builtins.bytes" if schema.content_encoding is not None else known
+            )
         kind = _BUILTIN.get(str(schema.type))
         return self.names.use("typing.Any" if kind is None else f"builtins.{kind}")
 
@@ -132,7 +136,9 @@ class Kinds:
             if option.values is not None:
                 fits = (type(value), value) in [(type(each), each) for each in option.values]
             else:
-                plain = option.format is None and option.content_encoding is None and option.ref is None
+                plain = (
+                    option.format is None and option.content_encoding is None and option.ref is None
+                )
                 known = option.type if isinstance(option.type, str) else None
                 fits = plain and option.options is None and type(value) in _SCALARS.get(known, ())
             if fits:
@@ -167,7 +173,9 @@ class Kinds:
         self._named[identity] = own = self.names.reserve(wanted)
         self.classes[own] = ""  # reserves its position before the classes that it names
         if schema.enum is not None:
-            self.classes[own] = f"{own}: {self.names.use('typing.TypeAlias')} = {self._literal(schema.enum)}"
+            self.classes[own] = (
+                f"{own}: {self.names.use('typing.TypeAlias')} = {self._literal(schema.enum)}"
+            )
         else:
             self.classes[own] = write_class(
                 own,
@@ -182,7 +190,9 @@ class Kinds:
     def _literal(self, values: list[Any]) -> str:
         if values and all(type(value) is bool for value in values):
             return self.names.use("builtins.bool")
-        if values and all(type(value) in (type(None), int, str) and is_literal(value) for value in values):
+        if values and all(
+            type(value) in (type(None), int, str) and is_literal(value) for value in values
+        ):
             return f"{self.names.use('typing.Literal')}[{', '.join(map(literal, values))}]"
         return self.names.use("typing.Any")
 
@@ -218,7 +228,12 @@ def _parts(schema: Schema | bool | None) -> Iterator[Schema]:
         part = waiting.pop()
         if isinstance(part, Schema):
             yield part
-            waiting += [part.items, part.additional_properties, part.keys, *(part.properties or {}).values()]
+            waiting += [
+                part.items,
+                part.additional_properties,
+                part.keys,
+                *(part.properties or {}).values(),
+            ]
             for several in (part.any_of, part.one_of, part.all_of, part.prefix_items):
                 waiting += several or []
 
@@ -235,7 +250,10 @@ def _tags(schema: MethodSchema) -> Iterator[tuple[str, str]]:
             for ref in part.discriminator.mapping.values():
                 name = ref.rpartition("/")[2]
                 field = part.discriminator.property_name
-                if name in schema.definitions and tag_of(schema.definitions[name], field) is not None:
+                if (
+                    name in schema.definitions
+                    and tag_of(schema.definitions[name], field) is not None
+                ):
                     yield repr((name, schema.definitions[name])), field
 
 
@@ -249,7 +267,9 @@ def _options(schema: Schema | bool) -> Iterator[Schema | bool]:
 
 def _told_apart(options: Sequence[Schema | bool], definitions: Definitions) -> bool:
     """Whether the tagged options share one tag field and each has its own tag."""
-    names = [each.name for each in options if isinstance(each, Schema) and each.name in definitions.tags]
+    names = [
+        each.name for each in options if isinstance(each, Schema) and each.name in definitions.tags
+    ]
     fields = {definitions.tags[name] for name in names}
     tags = {tag_of(definitions.schemas[name], field) for name in names for field in fields}
     return len(fields) == 1 and len(tags) == len({*names})
@@ -263,7 +283,13 @@ def _has_hash(schema: Schema | bool | None, definitions: Definitions) -> bool:
     parts = found.options or found.prefix_items
     if parts is not None:
         return all(_has_hash(part, definitions) for part in parts)
-    return found.values is not None or found.type in ("string", "integer", "number", "boolean", "null")
+    return found.values is not None or found.type in (
+        "string",
+        "integer",
+        "number",
+        "boolean",
+        "null",
+    )
 
 
 def _form(schema: Schema | bool, definitions: Definitions) -> str:

@@ -33,10 +33,14 @@ def module_of(described: Description, style: str, client: type[Client]) -> Modul
     """The module for clients of that style."""
     members = {name for method in described.methods for name in method.name.split(".")}
     kinds = Kinds(members, [method.schema for method in described.methods])
-    title = "".join(_capital(word) for word in described.name.replace(".", " ").replace("-", " ").split())
+    title = "".join(
+        _capital(word) for word in described.name.replace(".", " ").replace("-", " ").split()
+    )
     name, fire_name = kinds.names.reserve(title), kinds.names.reserve(f"{title}Fire")
     calls, left_out = _grown(name, described.methods, kinds.names)
-    fires, _ = _grown(fire_name, [method for method in described.methods if not method.stream], kinds.names)
+    fires, _ = _grown(
+        fire_name, [method for method in described.methods if not method.stream], kinds.names
+    )
     forms = _Calls(kinds, client), _Fires(kinds, client)
     protocols = [*_protocols(calls, forms[0]), *_protocols(fires, forms[1])]
     lines = [
@@ -78,7 +82,9 @@ def _grown(name: str, methods: list[Method], names: Names) -> tuple[_Part, list[
     root, left_out = _Part(name), []
     for method in sorted(methods, key=lambda method: (method.name.count("."), method.name)):
         *path, own = method.name.split(".")
-        part = root.find(path, names) if is_name(own) and _can_be_written(method.parameters) else None
+        part = (
+            root.find(path, names) if is_name(own) and _can_be_written(method.parameters) else None
+        )
         if part is None or own in part.parts:
             left_out.append(method.name)
         else:
@@ -101,7 +107,9 @@ def _can_be_written(parameters: Sequence[Parameter]) -> bool:
                 inspect.Parameter(
                     parameter.name,
                     getattr(inspect.Parameter, parameter.kind.upper()),
-                    default=empty if parameter.required or parameter.kind.startswith("var_") else optional,
+                    default=empty
+                    if parameter.required or parameter.kind.startswith("var_")
+                    else optional,
                 )
                 for parameter in parameters
             ]
@@ -109,7 +117,9 @@ def _can_be_written(parameters: Sequence[Parameter]) -> bool:
     except ValueError:
         return False
     kinds = [parameter.kind for parameter in parameters]
-    return max(kinds.count(_VAR_POSITIONAL), kinds.count(_VAR_KEYWORD)) < 2 and CALLBACKS.isdisjoint(names)
+    return max(
+        kinds.count(_VAR_POSITIONAL), kinds.count(_VAR_KEYWORD)
+    ) < 2 and CALLBACKS.isdisjoint(names)
 
 
 def _protocols(part: _Part, form: _Calls) -> Iterator[str]:
@@ -135,7 +145,9 @@ class _Calls:
         """The lines of a method."""
         schema = method.schema
         definitions = self._kinds.definitions(schema)
-        result = self._kinds.expression(schema.item if method.stream else schema.result, definitions)
+        result = self._kinds.expression(
+            schema.item if method.stream else schema.result, definitions
+        )
         begin, returns = self._begin(method), self._returns(result, is_stream=method.stream)
         parameters = self._parameters(method, definitions, result)
         body = _body(method.doc)
@@ -161,7 +173,9 @@ class _Calls:
         found = [own]
         kinds = [parameter.kind for parameter in method.parameters]
         for at, parameter in enumerate(method.parameters):
-            if parameter.kind == _KEYWORD_ONLY and not {_KEYWORD_ONLY, _VAR_POSITIONAL} & {*kinds[:at]}:
+            if parameter.kind == _KEYWORD_ONLY and not {_KEYWORD_ONLY, _VAR_POSITIONAL} & {
+                *kinds[:at]
+            }:
                 found.append("*")
             found.append(self._parameter(parameter, method, definitions))
             if parameter.kind == _POSITIONAL_ONLY and _POSITIONAL_ONLY not in kinds[at + 1 :]:
@@ -233,7 +247,9 @@ def _body(doc: str) -> list[str]:
 def _escaped(text: str) -> str:
     """Escape text so that it can stand in a docstring."""
     safe = "".join(
-        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
+        letter
+        if letter.isprintable() or letter == "\n"
+        else letter.encode("unicode_escape").decode()
         for letter in text.replace("\\", "\\\\")
     )
     return safe.replace('"""', '\\"\\"\\"') + (" " if safe.endswith('"') else "")

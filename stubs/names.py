@@ -55,7 +55,11 @@ class Names:
 def is_identifier(text: str) -> bool:
     """Whether it may name a parameter."""
     # Python normalizes names, so the text must be normalized already.
-    return text.isidentifier() and not keyword.iskeyword(text) and unicodedata.normalize("NFKC", text) == text
+    return (
+        text.isidentifier()
+        and not keyword.iskeyword(text)
+        and unicodedata.normalize("NFKC", text) == text
+    )
 
 
 def is_name(text: str) -> bool:

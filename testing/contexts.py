@@ -48,7 +48,9 @@ def call_context(
     if not (state is None or isinstance(state, (State, str))):
         raise UsageError(f"state must be a State or a URL, not {state!r}")
     opened = open_state(state) if isinstance(state, str) else state
-    told = CurrentCall(method, deadline, dict(metadata or {}), peer, priority, app, opened, user=user)
+    told = CurrentCall(
+        method, deadline, dict(metadata or {}), peer, priority, app, opened, user=user
+    )
     token = handling.set(_Call(told))
     try:
         yield told

@@ -167,7 +167,10 @@ class Serving(Generic[C]):
             raise
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             self._client.close(now=error is not None)
@@ -202,7 +205,10 @@ class Serving(Generic[C]):
             raise
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             await self._client.close(now=error is not None)
@@ -271,17 +277,25 @@ class Serving(Generic[C]):
             )
         if self._style == "asyncio" and not running:
             raise UsageError("client='asyncio' needs a running asyncio loop, as in asyncio.run()")
-        if self._style == "twisted" and not (reactor_runs_here() or (reactor_will_run() and not running)):
+        if self._style == "twisted" and not (
+            reactor_runs_here() or (reactor_will_run() and not running)
+        ):
             raise UsageError("client='twisted' needs the reactor to run in this thread")
         if self._style == "asyncio" and self._server.backend == "twisted" and reactor_runs_here():
-            raise UsageError("the reactor runs in this thread: give client='twisted' for a server on twisted")
+            raise UsageError(
+                "the reactor runs in this thread: give client='twisted' for a server on twisted"
+            )
 
     def _is_here(self) -> bool:
         """Whether the server's own `with` suits: it starts a thread, or shares the client's hub."""
-        return self._server.backend == "threading" or (self._server.backend == "gevent" == self._style)
+        return self._server.backend == "threading" or (
+            self._server.backend == "gevent" == self._style
+        )
 
     def _new_background(self) -> Background:
-        return (ReactorBackground if self._server.backend == "twisted" else Background)(self._server)
+        return (ReactorBackground if self._server.backend == "twisted" else Background)(
+            self._server
+        )
 
 
 def _is_patched() -> bool:

@@ -30,7 +30,9 @@ def tuples(many: int) -> list[tuple[int, int]]:
         first += 1
         state = _rotated((_FIVE + first * _TWO) & _MASK, 31) * _ONE & _MASK
         lane = (before - state) * undone[1] & _MASK
-        second = lane if lane < _MODULUS else lane - (1 << 64)  # the hash of a negative one is negative
+        second = (
+            lane if lane < _MODULUS else lane - (1 << 64)
+        )  # the hash of a negative one is negative
         if abs(second) < _MODULUS and second != -1:
             found.append((first, second))
     return found

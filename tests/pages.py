@@ -86,7 +86,12 @@ class Server:
         self._log = log
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                f"exec {command}", shell=True, stdout=subprocess.PIPE, stderr=stderr, text=True, **options
+                f"exec {command}",
+                shell=True,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                **options,
             )
         assert self.process.stdout is not None
         try:
@@ -131,7 +136,12 @@ class Reading:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         # POD_IP is the address of a pod. No bytecode: Python would confuse two files of the same
         # name, size and second.
-        environment = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200", "POD_IP": "10.0.0.7"}
+        environment = {
+            "PATH": path,
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "COLUMNS": "200",
+            "POD_IP": "10.0.0.7",
+        }
         self._options = {"cwd": home, "env": {**os.environ, **environment}}
 
     def take(self, block: Block) -> None:
@@ -159,7 +169,9 @@ class Reading:
             case "yaml":
                 yaml.safe_load(block.text)
             case other:
-                assert not other, f"there is no rule for {other}"  # a block without a language is a picture
+                assert not other, (
+                    f"there is no rule for {other}"
+                )  # a block without a language is a picture
 
     def run_python(self, name: str, text: str) -> None:
         (self._home / name).write_text(text)
@@ -167,7 +179,9 @@ class Reading:
         assert done.returncode == 0, f"{name} ended with {done.returncode}: {done.stderr}"
         assert done.stderr == "", f"{name} wrote {done.stderr}"
         for line in _PRINTS.findall(text):
-            assert line in done.stdout.splitlines(), f"{name} did not print {line!r}, but {done.stdout!r}"
+            assert line in done.stdout.splitlines(), (
+                f"{name} did not print {line!r}, but {done.stdout!r}"
+            )
 
     def _run_command(self, command: str, shown: str) -> None:
         known = begins(command, [*self._rules.run, *self._rules.not_run])
@@ -182,14 +196,20 @@ class Reading:
         else:
             done = self._run(self._own(command), shell=True)
             status = 1 if begins(command, self._rules.fails) else 0
-            assert done.returncode == status, f"{command} ended with {done.returncode}: {done.stderr}"
+            assert done.returncode == status, (
+                f"{command} ended with {done.returncode}: {done.stderr}"
+            )
             if begins(command, self._rules.varies):
                 printed, expected = _lines(done.stdout), _lines(shown)
-                assert printed <= expected, f"{command} printed {printed - expected}, not in {expected}"
+                assert printed <= expected, (
+                    f"{command} printed {printed - expected}, not in {expected}"
+                )
             else:
                 printed = done.stdout + done.stderr if shown else done.stderr
                 expected = self._own(shown)
-                assert printed.strip() == expected.strip(), f"{command} printed {printed!r}, not {expected!r}"
+                assert printed.strip() == expected.strip(), (
+                    f"{command} printed {printed!r}, not {expected!r}"
+                )
 
     def _serve(self, command: str, shown: str) -> None:
         if "--bind" not in command:
@@ -201,9 +221,17 @@ class Reading:
         log = self._home / f"server_{random.randrange(10**9)}.log"
         self._servers[port] = Server(command, shown, log, **self._options)
 
-    def _run(self, command: str | list[str], shell: bool = False) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, command: str | list[str], shell: bool = False
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command, shell=shell, capture_output=True, text=True, timeout=LONG, check=False, **self._options
+            command,
+            shell=shell,
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+            **self._options,
         )
 
     def _own(self, text: str) -> str:

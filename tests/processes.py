@@ -38,7 +38,10 @@ def ended(pid: int) -> bool:
     """Whether there is no such process, or only what is left of one that nobody has asked for its status."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # before the file was opened, and before it was read
+    except (
+        FileNotFoundError,
+        ProcessLookupError,
+    ):  # before the file was opened, and before it was read
         return True
 
 
@@ -78,7 +81,10 @@ class ServerProcess:
         self._log = Path(self._home.name, "log")
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *binds, *options], stdout=subprocess.PIPE, stderr=log, cwd=self._home.name
+                [*command, *binds, *options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=self._home.name,
             )
         self.printed: list[str] = []
         self.endpoints: list[str] = []
@@ -109,10 +115,14 @@ class ServerProcess:
         end = time.monotonic() + within
         while b"\n" not in self._unread:
             if not select.select([out], [], [], max(0.0, end - time.monotonic()))[0]:
-                raise AssertionError(f"the {self.backend} server printed no line in {within} s: {self.log}")
+                raise AssertionError(
+                    f"the {self.backend} server printed no line in {within} s: {self.log}"
+                )
             data = os.read(out.fileno(), 65536)
             if not data:
-                raise AssertionError(f"the {self.backend} server ended with {self.wait()}: {self.log}")
+                raise AssertionError(
+                    f"the {self.backend} server ended with {self.wait()}: {self.log}"
+                )
             self._unread += data
         line, _, self._unread = self._unread.partition(b"\n")
         self.printed.append(line.decode())
@@ -173,7 +183,9 @@ class Fleet:
         self.servers = [self._start(endpoint) for endpoint in self.endpoints]
 
     def _start(self, endpoint: str) -> ServerProcess:
-        return ServerProcess(self._backend, self._service, "--register", self._registry, bind=(endpoint,))
+        return ServerProcess(
+            self._backend, self._service, "--register", self._registry, bind=(endpoint,)
+        )
 
     @property
     def pids(self) -> list[int]:

@@ -64,7 +64,9 @@ def missing(command: str, tests: Collection[str]) -> str:
     for word in wanted:
         if not any(word in test and test.startswith(tuple(paths)) for test in tests):
             return (
-                f"no test of {' '.join(paths)} has {word!r} in its name" if word else f"{paths} has no test"
+                f"no test of {' '.join(paths)} has {word!r} in its name"
+                if word
+                else f"{paths} has no test"
             )
     return ""
 

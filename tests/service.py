@@ -430,7 +430,10 @@ def swallow(key: str, numbers: Iterator[int]) -> None:
         for _ in numbers:
             pass
     except BaseException as error:
-        mark(key, "cancelled" if type(error).__name__ in ("Cancelled", "GreenletExit") else repr(error))
+        mark(
+            key,
+            "cancelled" if type(error).__name__ in ("Cancelled", "GreenletExit") else repr(error),
+        )
         raise
     mark(key, "ended")
 

@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ["protocol", "server", "clients", "backends", "state", "balancing", "discovery", "logs", "runtime"]
+PACKAGES = [
+    "protocol",
+    "server",
+    "clients",
+    "backends",
+    "state",
+    "balancing",
+    "discovery",
+    "logs",
+    "runtime",
+]
 
 # Attributes that are theirs, or run theirs: handlers, lifespans, tags of caches, policies, and their types in values.
 ATTRIBUTES = {"__enter__", "__aenter__", "__exit__", "__aexit__", "tags_of", "typed"}
@@ -67,7 +77,10 @@ def uses() -> Iterator[Use]:
 
 def files() -> list[Path]:
     """Those of these packages, and those beside them."""
-    found = [*ROOT.glob("*.py"), *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
+    found = [
+        *ROOT.glob("*.py"),
+        *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")),
+    ]
     return sorted(found)
 
 
@@ -95,7 +108,9 @@ def _takes_all(handler: ast.ExceptHandler) -> bool:
 
 def _is_logged(item: ast.withitem) -> bool:
     call = item.context_expr
-    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "_logged"
+    return (
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "_logged"
+    )
 
 
 def _use(node: ast.AST) -> str:
@@ -161,6 +176,6 @@ def test_errors_are_logged_where_nothing_is_raised_by_them():
 
 def _logs_a_traceback(call: ast.Call) -> bool:
     named = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    return (named == "exception" and len(call.args) > 0 and isinstance(call.args[0], ast.Constant)) or any(
-        word.arg == "exc_info" for word in call.keywords
-    )
+    return (
+        named == "exception" and len(call.args) > 0 and isinstance(call.args[0], ast.Constant)
+    ) or any(word.arg == "exc_info" for word in call.keywords)

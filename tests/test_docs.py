@@ -21,7 +21,13 @@ PAGES = [
 
 # A command that is run ends with 0 and prints exactly what its page shows, unless it is in one of the other lists.
 RULES = Rules(
-    run=["ringback ", "python -m pytest ", "mkdir authorized && cp keys/", "for name in server ", "pkill "],
+    run=[
+        "ringback ",
+        "python -m pytest ",
+        "mkdir authorized && cp keys/",
+        "for name in server ",
+        "pkill ",
+    ],
     not_run={
         "make ": "makes an environment from a registry, and takes minutes",
         "pip install ": "installs from a checkout; tests/test_package.py does",
@@ -90,9 +96,13 @@ def test_a_page_is_one_program(page: Path, tmp_path: Path, request: pytest.Fixtu
 
 
 def test_every_rule_is_about_a_command_of_some_page() -> None:
-    commands = [command for page in PAGES for block in blocks(page) for command, _ in block.commands()]
+    commands = [
+        command for page in PAGES for block in blocks(page) for command, _ in block.commands()
+    ]
     for beginning in [*RULES.run, *RULES.not_run, *RULES.fails, *RULES.varies]:
-        assert any(command.startswith(beginning) for command in commands), f"no page has {beginning}"
+        assert any(command.startswith(beginning) for command in commands), (
+            f"no page has {beginning}"
+        )
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +113,9 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if programs(page)], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if programs(page)], ids=lambda page: page.stem
+)
 def test_the_programs_of_a_page_pass_mypy_strict(page: Path, tmp_path: Path, checked: Path) -> None:
     pytest.importorskip("mypy", reason="mypy is not installed; tox -e docs has it")
     for file in GIVEN.get(page.stem, []):
@@ -159,7 +171,11 @@ def endpoint():
 def test_the_two_tasks_take_three_seconds_one_after_the_other_and_two_at_once(style, endpoint):
     program = ROOT / "examples" / f"two_tasks_{style}.py"
     done = subprocess.run(
-        [sys.executable, str(program), endpoint], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, str(program), endpoint],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
     )
     seconds = dict(re.findall(r"^(synchronous|asynchronous): (\S+) s$", done.stdout, re.MULTILINE))
     assert float(seconds["synchronous"]) >= 2.9
@@ -168,7 +184,15 @@ def test_the_two_tasks_take_three_seconds_one_after_the_other_and_two_at_once(st
 
 def test_the_example_scores_every_row(tmp_path):
     example = ROOT / "examples" / "scores.py"
-    command = [sys.executable, "-m", "ringback", "serve", f"{example}:service", "--bind", "tcp://127.0.0.1:*"]
+    command = [
+        sys.executable,
+        "-m",
+        "ringback",
+        "serve",
+        f"{example}:service",
+        "--bind",
+        "tcp://127.0.0.1:*",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
         try:
             endpoint = server.stdout.readline().split()[-2]
@@ -194,4 +218,6 @@ def test_the_commands_of_the_readme_are_targets_of_the_makefile():
     if shutil.which("make") is None:
         pytest.skip("there is no make")
     for target in re.findall(r"^\$ make (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE):
-        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True, env={**os.environ})
+        subprocess.run(
+            ["make", "-n", target], cwd=ROOT, check=True, capture_output=True, env={**os.environ}
+        )

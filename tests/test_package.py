@@ -44,7 +44,11 @@ readers.method(readonly=True)(add)
 WIRE_PATH = sorted(
     [
         *ROOT.glob("protocol/*.py"),
-        *(path for room in ("connections", "calls", "declare") for path in ROOT.glob(f"server/{room}/*.py")),
+        *(
+            path
+            for room in ("connections", "calls", "declare")
+            for path in ROOT.glob(f"server/{room}/*.py")
+        ),
         *(path for path in ROOT.glob("clients/**/*.py") if path.name != "scripts.py"),
         *ROOT.glob("balancing/*.py"),
         ROOT / "errors.py",
@@ -62,12 +66,21 @@ def packages() -> list[str]:
         and (path / "__init__.py").exists()
     )
     found = (made.parent for folder in folders for made in folder.rglob("__init__.py"))
-    return ["ringback", *sorted(".".join(("ringback", *path.relative_to(ROOT).parts)) for path in found)]
+    return [
+        "ringback",
+        *sorted(".".join(("ringback", *path.relative_to(ROOT).parts)) for path in found),
+    ]
 
 
 def environment() -> dict[str, str]:
     """Without what would let the checkout, or this environment, be seen from the fresh one."""
-    hidden = ("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONSAFEPATH", "VIRTUAL_ENV")
+    hidden = (
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONSAFEPATH",
+        "VIRTUAL_ENV",
+    )
     return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
@@ -95,7 +108,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
     tree = directory / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    checked(*(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", directory, "."), cwd=tree, timeout=240)
+    checked(
+        *(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", directory, "."),
+        cwd=tree,
+        timeout=240,
+    )
     (built,) = directory.glob("*.whl")
     return built
 
@@ -121,11 +138,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # The wheel
 
 
-def test_every_package_of_the_source_tree_is_imported_from_the_wheel(python: Path, home: Path) -> None:
+def test_every_package_of_the_source_tree_is_imported_from_the_wheel(
+    python: Path, home: Path
+) -> None:
     names = packages()
-    assert {"ringback", "ringback.protocol", "ringback.backends", "ringback.server", "ringback.clients"} <= {
-        *names
-    }
+    assert {
+        "ringback",
+        "ringback.protocol",
+        "ringback.backends",
+        "ringback.server",
+        "ringback.clients",
+    } <= {*names}
     code = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"
@@ -156,7 +179,9 @@ def test_tests_docs_examples_and_benchmarks_are_not_in_the_wheel(wheel: Path) ->
         paths = [Path(name) for name in archive.namelist()]
     tops = {path.parts[0] for path in paths if not path.parts[0].endswith(".dist-info")}
     assert tops == {"ringback"}
-    directories = {path.parts[1] for path in paths if path.parts[0] == "ringback" and len(path.parts) > 2}
+    directories = {
+        path.parts[1] for path in paths if path.parts[0] == "ringback" and len(path.parts) > 2
+    }
     assert directories <= {name.split(".")[1] for name in packages() if "." in name}
     assert directories & {*NOT_INSTALLED} == set()
 
@@ -170,13 +195,17 @@ def test_the_installed_commands_run(python: Path, home: Path) -> None:
     assert "Usage:" in checked(python, "-m", "ringback", "--help", cwd=home)
 
 
-def test_wrong_usage_ends_with_2_where_only_the_requirements_are_installed(python: Path, home: Path) -> None:
+def test_wrong_usage_ends_with_2_where_only_the_requirements_are_installed(
+    python: Path, home: Path
+) -> None:
     done = run(python, "-m", "ringback", "--nosuch", cwd=home)
     assert done.returncode == 2, done
     assert "Traceback" not in done.stderr, done.stderr
 
 
-@pytest.mark.skipif("TOX_ENV_NAME" not in os.environ, reason="only tox promises to test what is installed")
+@pytest.mark.skipif(
+    "TOX_ENV_NAME" not in os.environ, reason="only tox promises to test what is installed"
+)
 def test_tox_tests_the_installed_package_and_not_the_checkout() -> None:
     import ringback
 
@@ -202,7 +231,9 @@ def test_importing_ringback_costs_under_150_ms(python: Path, home: Path) -> None
     assert ours - bare < 0.150
 
 
-def test_importing_ringback_imports_no_event_loop_and_no_command_line(python: Path, home: Path) -> None:
+def test_importing_ringback_imports_no_event_loop_and_no_command_line(
+    python: Path, home: Path
+) -> None:
     code = "import sys, ringback; print(*sorted(sys.modules))"
     imported = set(checked(python, "-c", code, cwd=home).split())
     assert "ringback" in imported
@@ -210,7 +241,12 @@ def test_importing_ringback_imports_no_event_loop_and_no_command_line(python: Pa
 
 
 def test_every_public_name_is_there_at_first_use(python: Path, home: Path) -> None:
-    checked(python, "-c", "import ringback\nfor name in ringback.__all__: getattr(ringback, name)", cwd=home)
+    checked(
+        python,
+        "-c",
+        "import ringback\nfor name in ringback.__all__: getattr(ringback, name)",
+        cwd=home,
+    )
 
 
 # What is not installed is one line that names the extra
@@ -220,9 +256,15 @@ def test_every_public_name_is_there_at_first_use(python: Path, home: Path) -> No
     ("args", "extra"),
     [
         (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--backend", "gevent"], "gevent"),
-        (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--backend", "twisted"], "twisted"),
+        (
+            ["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--backend", "twisted"],
+            "twisted",
+        ),
         (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--uvloop"], "uvloop"),
-        (["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--executor", "process"], "process"),
+        (
+            ["serve", "calc:service", "--bind", "tcp://127.0.0.1:*", "--executor", "process"],
+            "process",
+        ),
         (
             [
                 "serve",
@@ -286,7 +328,9 @@ def forbidden(tree: ast.AST) -> list[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [
-                f"{node.lineno}: {a.name}" for a in node.names if a.name.split(".")[0] in FORBIDDEN_IMPORTS
+                f"{node.lineno}: {a.name}"
+                for a in node.names
+                if a.name.split(".")[0] in FORBIDDEN_IMPORTS
             ]
         elif isinstance(node, ast.ImportFrom):
             if not node.level and (node.module or "").split(".")[0] in FORBIDDEN_IMPORTS:

@@ -28,7 +28,9 @@ NAMES = {
     r"\bmay nothing\b": "denied",
 }
 # Clauses without a noun as their subject, in the Python files outside of tests: at most `CLAUSES` in all.
-HEADS = re.compile(r"\b(?:so many|nobody|who is)\b|(?:^|[.,:;(] *|\b(?:and|or|but) )what is\b", re.IGNORECASE)
+HEADS = re.compile(
+    r"\b(?:so many|nobody|who is)\b|(?:^|[.,:;(] *|\b(?:and|or|but) )what is\b", re.IGNORECASE
+)
 CLAUSES = 40
 COLUMNS = 100
 
@@ -58,7 +60,12 @@ def long_lines(path: Path) -> Iterator[int]:
         forced = "://" in line or (
             path.suffix == ".md" and (code or line.lstrip().startswith("|") or "](" in line)
         )
-        if len(line) > COLUMNS and not forced and "# noqa" not in line and "# type: ignore" not in line:
+        if (
+            len(line) > COLUMNS
+            and not forced
+            and "# noqa" not in line
+            and "# type: ignore" not in line
+        ):
             yield number
 
 
@@ -81,7 +88,10 @@ def main() -> int:
                 heads.append(f"{name}:{number}: give the clause a noun: {line.strip()}")
     if len(heads) > CLAUSES:
         problems += heads
-    print("\n".join(problems) or f"{len(heads)} clauses without a noun (at most {CLAUSES}), no other problem")
+    print(
+        "\n".join(problems)
+        or f"{len(heads)} clauses without a noun (at most {CLAUSES}), no other problem"
+    )
     return 1 if problems else 0
 
 

@@ -20,7 +20,9 @@ _propagator = TraceContextTextMapPropagator()
 _OTHER = "_OTHER"
 _OK = "OK"
 # Codes that mean a fault of the server rather than of its caller.
-_FAULTS = frozenset(["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"])
+_FAULTS = frozenset(
+    ["UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"]
+)
 
 
 class Tracing:
@@ -37,7 +39,9 @@ class Tracing:
     def call(self, method: str) -> CallSpan:
         """The span of a call made here, a child of the current span."""
         attributes = self._attributes | {"rpc.method": method}
-        return CallSpan(self._tracer.start_span(method, kind=SpanKind.CLIENT, attributes=attributes))
+        return CallSpan(
+            self._tracer.start_span(method, kind=SpanKind.CLIENT, attributes=attributes)
+        )
 
     def handling(self, method: str, metadata: Mapping[str, Any], within: Context) -> HandlingSpan:
         """The span of a call handled here. It becomes the current span of that context."""
@@ -47,7 +51,9 @@ class Tracing:
         within.run(contexts.attach, trace.set_span_in_context(span, parent))
         return HandlingSpan(span)
 
-    def refused(self, method: str, metadata: Mapping[str, Any], code: str, text: str, *, known: bool) -> None:
+    def refused(
+        self, method: str, metadata: Mapping[str, Any], code: str, text: str, *, known: bool
+    ) -> None:
         """Record the span of a refused call; `known` says whether the method exists."""
         attributes = self._attributes | {"rpc.method": method if known else _OTHER}
         if not known:
@@ -114,7 +120,9 @@ def attach(carrier: Mapping[str, str]) -> None:
 
 def _parent(metadata: Mapping[str, Any]) -> contexts.Context:
     """The trace context in the metadata; a new trace's root if it is missing or invalid."""
-    carrier = {name: value for name in TRACE_CONTEXT if isinstance(value := metadata.get(name), str)}
+    carrier = {
+        name: value for name in TRACE_CONTEXT if isinstance(value := metadata.get(name), str)
+    }
     return _propagator.extract(carrier, contexts.Context())
 
 

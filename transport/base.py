@@ -72,7 +72,9 @@ class AcceptedConnection(Protocol):
 class ServerHost(Protocol):
     """The server, as its transport sees it."""
 
-    def received(self, connection: AcceptedConnection, frames: list[Any]) -> Iterator[object] | None:
+    def received(
+        self, connection: AcceptedConnection, frames: list[Any]
+    ) -> Iterator[object] | None:
         """A message arrived: the first frame is bytes, the others are any buffers.
 
         A message sent before the connection ended may arrive after `lost`. For a long message the

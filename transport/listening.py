@@ -22,7 +22,13 @@ BACKLOG = 1024
 _ATTEMPTS = 5
 
 # Error numbers of libzmq and of the system's resolver for a host without an address.
-_UNRESOLVED = (errno.ENODEV, socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN, socket.EAI_FAIL)
+_UNRESOLVED = (
+    errno.ENODEV,
+    socket.EAI_NONAME,
+    socket.EAI_NODATA,
+    socket.EAI_AGAIN,
+    socket.EAI_FAIL,
+)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,9 @@ class OwnedPaths:
         except OSError:
             return  # no file
         if not stat.S_ISSOCK(mode):
-            raise _refused(endpoint, path, next((kind for is_it, kind in _KINDS if is_it(mode)), "a device"))
+            raise _refused(
+                endpoint, path, next((kind for is_it, kind in _KINDS if is_it(mode)), "a device")
+            )
         if _is_served(endpoint, path):
             raise UsageError(in_use(endpoint))
         with suppress(OSError):
@@ -104,7 +106,9 @@ class OwnedPaths:
                 fd = os.open(lock, flags, 0o600)
             except OSError as error:
                 if os.path.lexists(lock):
-                    raise _refused(endpoint, lock, f"not a usable lock file ({error.strerror})") from None
+                    raise _refused(
+                        endpoint, lock, f"not a usable lock file ({error.strerror})"
+                    ) from None
                 directory = os.path.dirname(os.path.abspath(lock))
                 raise UsageError(
                     f"cannot bind {endpoint}: {error.strerror}: {directory} must be a directory "

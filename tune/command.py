@@ -65,7 +65,11 @@ class Run:
         self._say(["", table.head(request)])
         self._search.run(self._for_search(), self._tried)
         trials = self._search.trials
-        others = {each: value for each, value in ranked(trials).items() if not request.space.is_default(each)}
+        others = {
+            each: value
+            for each, value in ranked(trials).items()
+            if not request.space.is_default(each)
+        }
         if others and not trials[0].failed:
             self._again(contenders(others))
         self._tuning.complete = True
@@ -92,7 +96,9 @@ class Run:
                 many -= 1
             rounds = max(FEWEST, min(MOST, int(left / ((many + 1) * one))))
         settings = [self._request.space.defaults, *others[:many]]
-        self._rounds = Rounds(self._request, settings, partial(measure, self._request, window=_ROUND_WINDOW))
+        self._rounds = Rounds(
+            self._request, settings, partial(measure, self._request, window=_ROUND_WINDOW)
+        )
         self._say(table.finalists(settings, rounds))
         for number in range(1, rounds + 1):
             self._say([table.round_line(number, settings, self._rounds.round(number))])

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from ..compare.report.conditions import UNITS
 
-_FORM = re.compile(r"\s*(p50|p90|p99|p999|p99\.9|max|mean)\s*(?:=|<=?)\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s)\s*")
+_FORM = re.compile(
+    r"\s*(p50|p90|p99|p999|p99\.9|max|mean)\s*(?:=|<=?)\s*(\d+(?:\.\d+)?)\s*(us|µs|ms|s)\s*"
+)
 
 
 class Objective(NamedTuple):

@@ -26,22 +26,29 @@ class TuneOptions:
     scenario: Annotated[
         str | None,
         _load(
-            "Function that takes a number and yields calls, as for compare; required", metavar="FILE[:NAME]"
+            "Function that takes a number and yields calls, as for compare; required",
+            metavar="FILE[:NAME]",
         ),
     ] = None
     slo: Annotated[
         str | None,
-        _search("Maximum response time that the settings must meet, such as p99=50ms", metavar="OBJECTIVE"),
+        _search(
+            "Maximum response time that the settings must meet, such as p99=50ms",
+            metavar="OBJECTIVE",
+        ),
     ] = None
     backend: Annotated[
         Sequence[str] | None,
-        _search("Backend; may be repeated", metavar="NAME", choices=backends.names, default_text="all"),
+        _search(
+            "Backend; may be repeated", metavar="NAME", choices=backends.names, default_text="all"
+        ),
     ] = None
     max_processes: Annotated[
         int | None, _search("Maximum processes", at_least=1, default_text="one per processor")
     ] = None
     trials: Annotated[
-        int | None, _search("Maximum number of trials; without --time, their exact number", at_least=1)
+        int | None,
+        _search("Maximum number of trials; without --time, their exact number", at_least=1),
     ] = None
     time: Annotated[
         float | None,
@@ -66,5 +73,6 @@ class TuneOptions:
     ] = "request-reply"
     concurrency: Annotated[int, _load("Calls in flight", at_least=1)] = 64
     connections: Annotated[
-        int, _load("Connections that the callers share; each reaches one server process", at_least=1)
+        int,
+        _load("Connections that the callers share; each reaches one server process", at_least=1),
     ] = 8

@@ -32,7 +32,10 @@ class Rounds:
     """
 
     def __init__(
-        self, request: TuneRequest, settings: Sequence[Settings], measure: Callable[[Settings], Seen]
+        self,
+        request: TuneRequest,
+        settings: Sequence[Settings],
+        measure: Callable[[Settings], Seen],
     ) -> None:
         self.failures: list[str] = []
         self._request = request
@@ -70,7 +73,8 @@ class Rounds:
             return []
         whole = set.intersection(*(set(seen) for seen in self._seen.values()))
         found = {
-            settings: [seen[number] for number in sorted(whole)] for settings, seen in self._seen.items()
+            settings: [seen[number] for number in sorted(whole)]
+            for settings, seen in self._seen.items()
         }
         if not whole:
             return []
@@ -102,7 +106,11 @@ def compare(finalists: Sequence[Finalist]) -> None:
     defaults, *others = finalists
     made: list[tuple[Finalist, Contrast]] = []
     for each in others:
-        good = [(a, b) for a, b in zip(each.rounds, defaults.rounds, strict=True) if a.little and b.little]
+        good = [
+            (a, b)
+            for a, b in zip(each.rounds, defaults.rounds, strict=True)
+            if a.little and b.little
+        ]
         values = {
             "own": [own.throughput for own, _ in good],
             "defaults": [base.throughput for _, base in good],

@@ -49,7 +49,9 @@ class Space:
         workers = trial.suggest_int("workers", 1, MOST_WORKERS, log=True)
         limit = trial.suggest_categorical("limit", (_NONE, ADAPTIVE))
         processes = trial.suggest_int("processes", 1, self.processes)
-        return _on(loop, workers=workers, limit=None if limit == _NONE else limit, processes=processes)
+        return _on(
+            loop, workers=workers, limit=None if limit == _NONE else limit, processes=processes
+        )
 
     def parameters(self, settings: Settings) -> Mapping[str, str | int]:
         """Optuna's parameters for these settings; for the server's defaults, the closest values."""

@@ -63,7 +63,9 @@ def finalists(settings: Sequence[Settings], rounds: int) -> Iterator[str]:
 def round_line(number: int, settings: Sequence[Settings], found: Mapping[Settings, Figures]) -> str:
     """The line of a round."""
     cells = (
-        f"{_letter(place)} {found[each].throughput:,.0f}" if each in found else f"{_letter(place)} -"
+        f"{_letter(place)} {found[each].throughput:,.0f}"
+        if each in found
+        else f"{_letter(place)} -"
         for place, each in enumerate(settings)
     )
     return f"{number:5}  {'  '.join(f'{cell:<10}' for cell in cells)}".rstrip()
@@ -101,4 +103,6 @@ def _letter(place: int) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ")
+    return textwrap.wrap(
+        text, _WIDTH, break_long_words=False, break_on_hyphens=False, subsequent_indent="  "
+    )

@@ -15,13 +15,17 @@ from .trials import nearest, ranked
 _BUSY = 0.9
 
 
-def verdict(request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> TuneVerdict:
+def verdict(
+    request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[Finalist]
+) -> TuneVerdict:
     """The verdict of these measurements. An interrupted run has fewer of them."""
     if not trials:
         return TuneVerdict(sentences=["nothing was measured"])
     if trials[0].failed:
         return TuneVerdict(
-            sentences=[f"the defaults fail, so there is nothing to compare with: {trials[0].failed}"]
+            sentences=[
+                f"the defaults fail, so there is nothing to compare with: {trials[0].failed}"
+            ]
         )
     keeping = ranked(trials)
     if not keeping:
@@ -30,14 +34,21 @@ def verdict(request: TuneRequest, trials: Sequence[Trial], finalists: Sequence[F
         return _of_rounds(request, finalists)
     best = next(iter(keeping))
     if request.space.is_default(best):
-        best, sentence = request.space.defaults, f"of {len(trials)} trials none was better than the defaults"
+        best, sentence = (
+            request.space.defaults,
+            f"of {len(trials)} trials none was better than the defaults",
+        )
     else:
         sentence = "the best of the search, which measured it once or twice: not proved to be better than the defaults"
     return _with(request, best, [sentence], shown=False)
 
 
-def _with(request: TuneRequest, best: Settings, sentences: list[str], *, shown: bool) -> TuneVerdict:
-    return TuneVerdict(best=best, command=best.command(request.service), sentences=sentences, shown=shown)
+def _with(
+    request: TuneRequest, best: Settings, sentences: list[str], *, shown: bool
+) -> TuneVerdict:
+    return TuneVerdict(
+        best=best, command=best.command(request.service), sentences=sentences, shown=shown
+    )
 
 
 def _none(request: TuneRequest, trials: Sequence[Trial]) -> TuneVerdict:
@@ -68,7 +79,9 @@ def _of_rounds(request: TuneRequest, finalists: Sequence[Finalist]) -> TuneVerdi
         return _with(request, best.settings, [sentence, *_caveats(request, best)], shown=True)
     sentence = f"{rounds} rounds proved no settings better than the defaults"
     if keeping:
-        sentence += f"; the best of the others has {_ratio(max(keeping, key=lambda each: each.throughput))}"
+        sentence += (
+            f"; the best of the others has {_ratio(max(keeping, key=lambda each: each.throughput))}"
+        )
     return _with(request, defaults.settings, [sentence, *_caveats(request, defaults)], shown=False)
 
 
@@ -123,4 +136,6 @@ def value(request: TuneRequest, trial: Trial) -> float | None:
 
 
 def _time(request: TuneRequest, seconds: float | None) -> str:
-    return f"{request.rank} unknown" if seconds is None else f"{request.rank} {seconds * 1000:.1f} ms"
+    return (
+        f"{request.rank} unknown" if seconds is None else f"{request.rank} {seconds * 1000:.1f} ms"
+    )

@@ -34,7 +34,8 @@ def split(data: bytes) -> tuple[bytes, bytes]:
 def properties(pairs: Mapping[bytes, bytes]) -> bytes:
     """Encode properties. Names have at most 255 bytes."""
     return b"".join(
-        bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value for name, value in pairs.items()
+        bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value
+        for name, value in pairs.items()
     )
 
 

@@ -284,7 +284,9 @@ class Connection:
         kind = peer.get(b"socket-type", b"")
         if kind not in _PEERS[self._socket_type]:
             told = kind.decode("latin-1") or "socket without a type"
-            raise ZmtpError(f"it is a {told}, which does not talk to a {self._socket_type.decode()}")
+            raise ZmtpError(
+                f"it is a {told}, which does not talk to a {self._socket_type.decode()}"
+            )
         self.peer, self.open = peer, True
         self._simple = self._mechanism.sealer is None
 
@@ -300,7 +302,10 @@ class Connection:
         if (sealer := self._mechanism.sealer) is not None:
             if not last and len(frames[0]) < LARGE:
                 return [sealer.seal(0, frames[0])]
-            return [sealer.seal(MORE if place < last else 0, frame) for place, frame in enumerate(frames)]
+            return [
+                sealer.seal(MORE if place < last else 0, frame)
+                for place, frame in enumerate(frames)
+            ]
         if not last and (size := len(frames[0])) < LARGE:
             return [(SHORT_HEADS[size] if size < SHORT else head(0, size)) + frames[0]]
         buffers: list[Buffer] = []

@@ -36,7 +36,12 @@ _INNER = [bytes((flags,)) for flags in range(3)]
 
 # libsodium's functions for frames. Those of nacl.bindings check and copy more, and take three times
 # as long.
-_new, _buffer, _from_buffer, _CHARS = ffi.new, ffi.buffer, ffi.from_buffer, ffi.typeof("unsigned char[]")
+_new, _buffer, _from_buffer, _CHARS = (
+    ffi.new,
+    ffi.buffer,
+    ffi.from_buffer,
+    ffi.typeof("unsigned char[]"),
+)
 _seal, _open = lib.crypto_box_easy_afternm, lib.crypto_box_open_easy_afternm
 
 
@@ -53,7 +58,9 @@ class Box:
 
     __slots__ = ("_last", "_nonce", "_peer_prefix", "_prefix", "_shared")
 
-    def __init__(self, shared: bytes, prefix: bytes, peer_prefix: bytes, nonce: int, last: int) -> None:
+    def __init__(
+        self, shared: bytes, prefix: bytes, peer_prefix: bytes, nonce: int, last: int
+    ) -> None:
         self._shared = shared
         self._prefix, self._peer_prefix = prefix, peer_prefix
         self._nonce = nonce  # the last nonce of this end
@@ -78,7 +85,13 @@ class Box:
             raise ZmtpError("an encrypted frame that was sent before")
         self._last = number
         opened = _new(_CHARS, size)
-        if _open(opened, _from_buffer(data) + _BEFORE, size + _MAC, self._peer_prefix + nonce, self._shared):
+        if _open(
+            opened,
+            _from_buffer(data) + _BEFORE,
+            size + _MAC,
+            self._peer_prefix + nonce,
+            self._shared,
+        ):
             raise ZmtpError("a frame that cannot be decrypted")
         plain: bytes = _buffer(opened)[1:]
         inner = opened[0]
@@ -102,7 +115,9 @@ class CurveClient:
     def start(self, properties: bytes) -> list[bytes]:
         self._properties = properties
         nonce = _nonce(1)
-        box = sodium.crypto_box(_SIGNATURE, b"CurveZMQHELLO---" + nonce, self._server, self._short_secret)
+        box = sodium.crypto_box(
+            _SIGNATURE, b"CurveZMQHELLO---" + nonce, self._server, self._short_secret
+        )
         return [commands.frame(HELLO, _VERSION + _PADDING + self._short + nonce + box)]
 
     def take(self, name: bytes, body: bytes) -> tuple[list[bytes], Mapping[bytes, bytes] | None]:
@@ -127,13 +142,17 @@ class CurveClient:
         )
         nonce = _nonce(2)
         box = sodium.crypto_box_easy_afternm(
-            self._public + vouch_nonce + vouch + self._properties, b"CurveZMQINITIATE" + nonce, self._shared
+            self._public + vouch_nonce + vouch + self._properties,
+            b"CurveZMQINITIATE" + nonce,
+            self._shared,
         )
         return commands.frame(INITIATE, cookie + nonce + box)
 
     def _ready(self, body: bytes) -> Mapping[bytes, bytes]:
         nonce, box = body[:8], body[8:]
-        properties = sodium.crypto_box_open_easy_afternm(box, b"CurveZMQREADY---" + nonce, self._shared)
+        properties = sodium.crypto_box_open_easy_afternm(
+            box, b"CurveZMQREADY---" + nonce, self._shared
+        )
         last = int.from_bytes(nonce, "big")
         self.sealer = Box(self._shared, b"CurveZMQMESSAGEC", b"CurveZMQMESSAGES", 2, last)
         return commands.parse_properties(properties)
@@ -162,7 +181,12 @@ class CurveServer:
 
     def take(self, name: bytes, body: bytes) -> tuple[list[bytes], Mapping[bytes, bytes] | None]:
         try:
-            if name == HELLO and not self._cookie and len(body) == _HELLO_SIZE and body[:2] == _VERSION:
+            if (
+                name == HELLO
+                and not self._cookie
+                and len(body) == _HELLO_SIZE
+                and body[:2] == _VERSION
+            ):
                 return [self._welcome(body)], None
             if name == INITIATE and self._cookie and len(body) >= _INITIATE_SIZE:
                 return self._initiated(body)
@@ -172,7 +196,10 @@ class CurveServer:
 
     def _welcome(self, hello: bytes) -> bytes:
         client, nonce, box = hello[74:106], hello[106:114], hello[114:]
-        if sodium.crypto_box_open(box, b"CurveZMQHELLO---" + nonce, client, self._secret) != _SIGNATURE:
+        if (
+            sodium.crypto_box_open(box, b"CurveZMQHELLO---" + nonce, client, self._secret)
+            != _SIGNATURE
+        ):
             raise ZmtpError("a HELLO without its signature")
         short, self._short_secret = keypair()
         self._client_short = client
@@ -181,7 +208,8 @@ class CurveServer:
         nonce = sodium.randombytes(16)
         return commands.frame(
             WELCOME,
-            nonce + sodium.crypto_box(short + self._cookie, b"WELCOME-" + nonce, client, self._secret),
+            nonce
+            + sodium.crypto_box(short + self._cookie, b"WELCOME-" + nonce, client, self._secret),
         )
 
     def _initiated(self, body: bytes) -> tuple[list[bytes], Mapping[bytes, bytes] | None]:
@@ -191,14 +219,22 @@ class CurveServer:
         shared = sodium.crypto_box_beforenm(self._client_short, self._short_secret)
         opened = sodium.crypto_box_open_easy_afternm(box, b"CurveZMQINITIATE" + nonce, shared)
         client, vouch_nonce, vouch = opened[:32], opened[32:48], opened[48:128]
-        vouched = sodium.crypto_box_open(vouch, b"VOUCH---" + vouch_nonce, client, self._short_secret)
+        vouched = sodium.crypto_box_open(
+            vouch, b"VOUCH---" + vouch_nonce, client, self._short_secret
+        )
         if vouched != self._client_short + self._public:
             raise ZmtpError("an INITIATE that vouches for another")
         if not self._authorized(client):
             raise NotAuthorized(client, commands.refusal(UNAUTHORIZED))
-        self.sealer = Box(shared, b"CurveZMQMESSAGES", b"CurveZMQMESSAGEC", 1, int.from_bytes(nonce, "big"))
-        ready = sodium.crypto_box_easy_afternm(self._properties, b"CurveZMQREADY---" + _nonce(1), shared)
-        return [commands.frame(commands.READY, _nonce(1) + ready)], commands.parse_properties(opened[128:])
+        self.sealer = Box(
+            shared, b"CurveZMQMESSAGES", b"CurveZMQMESSAGEC", 1, int.from_bytes(nonce, "big")
+        )
+        ready = sodium.crypto_box_easy_afternm(
+            self._properties, b"CurveZMQREADY---" + _nonce(1), shared
+        )
+        return [commands.frame(commands.READY, _nonce(1) + ready)], commands.parse_properties(
+            opened[128:]
+        )
 
 
 def _nonce(number: int) -> bytes:

@@ -27,7 +27,9 @@ class Greeting(NamedTuple):
 
 def greeting(mechanism: bytes, *, as_server: bool) -> bytes:
     """The greeting of this end."""
-    return _SIGNATURE + bytes(_VERSION) + mechanism.ljust(20, b"\0") + bytes((as_server,)) + bytes(31)
+    return (
+        _SIGNATURE + bytes(_VERSION) + mechanism.ljust(20, b"\0") + bytes((as_server,)) + bytes(31)
+    )
 
 
 def parse(data: bytes) -> Greeting | None:

@@ -27,7 +27,11 @@ class _Again:
     __slots__ = ("_args", "_function", "_loop", "_timer")
 
     def __init__(
-        self, loop: GeventClientLoop, timer: Any, function: Callable[..., object], args: tuple[Any, ...]
+        self,
+        loop: GeventClientLoop,
+        timer: Any,
+        function: Callable[..., object],
+        args: tuple[Any, ...],
     ) -> None:
         self._loop = loop
         self._timer = timer

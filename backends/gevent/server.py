@@ -74,7 +74,9 @@ class GreenletGate:
     def stay(self) -> None:
         """Return when the gate is open, and leave it open."""
         if self._generation != forks.generation:
-            raise Cancelled("this call or stream began before a fork: only the parent gets its outcome")
+            raise Cancelled(
+                "this call or stream began before a fork: only the parent gets its outcome"
+            )
         self._event.wait()
 
     def open(self) -> None:
@@ -183,7 +185,9 @@ class GeventLoop(Loop):
     def run_in_thread(self, work: Callable[[], object]) -> None:
         self._threads.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     @contextmanager

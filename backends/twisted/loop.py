@@ -66,7 +66,9 @@ class _Watch:
 
     __slots__ = ("_descriptor", "_remove", "_what")
 
-    def __init__(self, descriptor: _Descriptor, what: str, remove: Callable[[_Descriptor], object]) -> None:
+    def __init__(
+        self, descriptor: _Descriptor, what: str, remove: Callable[[_Descriptor], object]
+    ) -> None:
         self._descriptor = descriptor
         self._what = what
         self._remove = remove
@@ -189,7 +191,9 @@ class TwistedLoop(Loop):
     def run_in_worker(self, work: Callable[[], object]) -> None:
         self._workers.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         loop = getattr(self._reactor, "_asyncioEventloop", None)
         if loop is not None:
             return start_task(loop, coroutine, report, context)
@@ -216,7 +220,9 @@ class TwistedLoop(Loop):
         self._failures[deferred] = failure
         self._futures.settle(deferred, None, failure.value)
 
-    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_native(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         handle = self.adopt(context.run(ensureDeferred, coroutine), report, context)
         assert handle is not None
         return handle
@@ -259,7 +265,9 @@ def _install(name: str | None) -> Any:
         try:
             module = import_module(f"twisted.internet.{name}reactor")
         except ImportError:
-            raise UsageError(f"Twisted has no reactor {name!r}: try epoll, asyncio, poll or select") from None
+            raise UsageError(
+                f"Twisted has no reactor {name!r}: try epoll, asyncio, poll or select"
+            ) from None
         if name == "asyncio":
             loop = asyncio.new_event_loop()
             asyncio.set_event_loop(loop)

@@ -49,7 +49,9 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
     _lament: _Lament | None
     _made: threading.Condition | None
 
-    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+    def __init__(
+        self, message: Call, settings: CallSettings, deadline: float | None = None
+    ) -> None:
         # (as `OutgoingCall.__init__`, but in one step)
         self.message = message
         self.settings = settings
@@ -90,7 +92,9 @@ class FiredFuture(FiredCall, concurrent.futures.Future[Any]):
         elif self.errback is not None:
             threads.posted.append((self, self.errback, error))
         if shared.listeners:
-            threads.posted.append((self, lambda _: self.client._tell_listeners(self, result, error), None))
+            threads.posted.append(
+                (self, lambda _: self.client._tell_listeners(self, result, error), None)
+            )
 
     def _rouse(self) -> None:
         for settled in self._sleepers:

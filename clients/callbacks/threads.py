@@ -96,7 +96,9 @@ class ClientThreads:
         if self.driving:
             self._rest.open()
 
-    def post_now(self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any) -> None:
+    def post_now(
+        self, call: OutgoingCall | str, function: Callable[[Any], object], argument: Any
+    ) -> None:
         """Queue the function, from any thread.
         It runs at once if the client is closed and its callbacks have ended."""
         self._callbacks.put([(call, function, argument)])

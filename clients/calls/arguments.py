@@ -17,7 +17,9 @@ WEIGHTY = 4096
 _HEAD = 9
 
 
-def pack_arguments(method: str, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int) -> tuple[Any, Any]:
+def pack_arguments(
+    method: str, args: tuple[Any, ...], kwargs: dict[str, Any], limit: int
+) -> tuple[Any, Any]:
     """Encode the arguments of a call.
     Returns the positional ones, and the keyword ones by name or None. `limit`: maximum bytes of all
     together. Few small immutable arguments that surely encode are returned as they are. Raises

@@ -186,7 +186,12 @@ def _key(call: OutgoingCall) -> tuple[Any, ...] | None:
         return None
     if arguments is None:
         return None
-    return message.method, arguments, msgspec.msgpack.encode(metadata, order="sorted"), call.settings.returns
+    return (
+        message.method,
+        arguments,
+        msgspec.msgpack.encode(metadata, order="sorted"),
+        call.settings.returns,
+    )
 
 
 def _decoded(value: Raw, call: OutgoingCall) -> tuple[Any, BaseException | None]:

@@ -33,7 +33,9 @@ AHEAD = 4
 def rows_of(iterables: Sequence[Iterable[Any]], chunksize: object) -> Iterator[Row]:
     """The arguments of each call. Raises TypeError and ValueError for invalid arguments."""
     if not iterables:
-        raise TypeError("a map needs the arguments of its calls: pass an iterable for each parameter")
+        raise TypeError(
+            "a map needs the arguments of its calls: pass an iterable for each parameter"
+        )
     if type(chunksize) is not int or chunksize < 1:
         raise ValueError(f"chunksize must be a whole number above 0, not {chunksize!r}")
     return zip(*iterables, strict=False)
@@ -117,7 +119,9 @@ class MapCalls:
     """The calls of one map.
     Their outcomes form the outcome of one fired `call`, which is never sent itself."""
 
-    def __init__(self, client: Any, call: FiredCall, rows: list[Row], first: int, chunksize: int) -> None:
+    def __init__(
+        self, client: Any, call: FiredCall, rows: list[Row], first: int, chunksize: int
+    ) -> None:
         """`client`: a `Client`. `first`: the index of the first row in the whole map."""
         self.call = call
         self._client = client
@@ -155,7 +159,9 @@ class MapCalls:
         self._outcomes[part.place : part.place + len(outcomes)] = outcomes
         self._left -= len(outcomes)
         if len(part.rows) > 1 and not _REFUSALS.isdisjoint(map(type, outcomes)):
-            again = [at for at, outcome in enumerate(outcomes) if self._may_go_elsewhere(part, outcome)]
+            again = [
+                at for at, outcome in enumerate(outcomes) if self._may_go_elsewhere(part, outcome)
+            ]
             self._left += len(again)
             for at in again:
                 self._context.copy().run(
@@ -251,7 +257,9 @@ class MapCalls:
             return
         message, extras, mapped = part.message, part.extended(), MapOutcomes(len(rows))
         options = message.options
-        part.message = Map(0, message.method, packed, None, message.timeout, 0, options, self._first + place)
+        part.message = Map(
+            0, message.method, packed, None, message.timeout, 0, options, self._first + place
+        )
         extras.mapped, extras.passes = mapped, part.passes
         extras.size, extras.hedged = len(packed), False
         self._start(client, part, place, rows, ())
@@ -266,7 +274,11 @@ class MapCalls:
         """The client for the call at that index.
         If the map has a key, the call gets its own, the same that a server gives it."""
         key = client._options.idempotency_key
-        return client if key is None else client.options(idempotency_key=f"{key}-{self._first + place}")
+        return (
+            client
+            if key is None
+            else client.options(idempotency_key=f"{key}-{self._first + place}")
+        )
 
     def _settle(self, place: int, outcome: object) -> None:
         """Store the outcome of a call that is not sent, or not again."""
@@ -283,7 +295,11 @@ class MapCalls:
         call.state = ENDED
         outcomes, self._outcomes, self._rows = self._outcomes, [], []
         assert core is not None
-        if core.closed and outcomes and all(isinstance(outcome, errors.CallError) for outcome in outcomes):
+        if (
+            core.closed
+            and outcomes
+            and all(isinstance(outcome, errors.CallError) for outcome in outcomes)
+        ):
             call.finish(None, outcomes[0])
         else:
             call.finish(outcomes, None)

@@ -19,7 +19,9 @@ class ClientRecorder:
         self._calls = CallRecorder()
         self._retries: Counter[tuple[str, str]] = Counter()
 
-    def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
+    def ended(
+        self, call: OutgoingCall, error: BaseException | None, now: float | None = None
+    ) -> None:
         """A call has ended, at the time `now` if it is known."""
         code, method = code_of(error), call.method
         if code == MethodNotFound.code:

@@ -69,7 +69,9 @@ class _Upload(calls.Upload):
         try:
             value = pack(item, self._core.machine.max_size)
         except errors.ResourceExhausted as error:
-            raise errors.ResourceExhausted(f"an item for {self._call.method} is too large: {error}") from None
+            raise errors.ResourceExhausted(
+                f"an item for {self._call.method} is too large: {error}"
+            ) from None
         except Exception as error:
             text = f"an item for {self._call.method} cannot be sent: {errors.described(error)}"
             raise errors.InvalidArgument(text) from None
@@ -96,7 +98,9 @@ class SyncUpload(_Upload):
 
     _gate: Gate
 
-    def __init__(self, core: ClientCore, loop: BlockingLoop, call: calls.OutgoingCall, iterator: Any) -> None:
+    def __init__(
+        self, core: ClientCore, loop: BlockingLoop, call: calls.OutgoingCall, iterator: Any
+    ) -> None:
         super().__init__(core, call, iterator)
         self._loop = loop
         self._gate = loop.gate()

@@ -195,7 +195,9 @@ class ClientCore:
         calls = gathered.copy()
         if self.closed:  # closed while they waited for their turn or for room
             for call in calls:
-                error = errors.Unavailable(self._given_up, started=False) if self._given_up else None
+                error = (
+                    errors.Unavailable(self._given_up, started=False) if self._given_up else None
+                )
                 self.machine.end(
                     call, None, error or errors.Cancelled(f"{call.method}: the client was closed")
                 )
@@ -265,7 +267,9 @@ class ClientCore:
         """Cancel a call whose reader is gone. Safe in finalisers, as `post` is."""
         if self.has(call) and not self.closed and self.process == os.getpid():
             with suppress(Exception):  # the loop is closed
-                self.post(self.cancel, call, errors.Cancelled(f"{call.method} was dropped by its reader"))
+                self.post(
+                    self.cancel, call, errors.Cancelled(f"{call.method} was dropped by its reader")
+                )
 
     def cancel_streams(self) -> None:
         """Cancel all streams: the program is exiting, and their readers are gone."""
@@ -364,7 +368,9 @@ class ClientCore:
         self.closed = True
         _open.discard(self)
         if self.machine.notes:
-            log.warning("%d one-way calls dropped: no server was available", len(self.machine.notes))
+            log.warning(
+                "%d one-way calls dropped: no server was available", len(self.machine.notes)
+            )
         self.machine.close(errors.Cancelled(message))
         self.flush()
         if self._timer is not None:
@@ -409,7 +415,9 @@ class ClientCore:
             self._let_go()
         if self._room or self._idle:
             self._tell_waiters()
-        if (self.machine.next_deadline < self._timer_due or self.machine.balances) and not self.closed:
+        if (
+            self.machine.next_deadline < self._timer_due or self.machine.balances
+        ) and not self.closed:
             self._set_timer()
 
     def link_changed(self, wire: Wire) -> None:
@@ -473,7 +481,9 @@ class ClientCore:
         self.flush_later()
 
     def _is_wanted(self, link: Link) -> bool:
-        return link.endpoint in self._given or any(link.endpoint in told for told in self._told.values())
+        return link.endpoint in self._given or any(
+            link.endpoint in told for told in self._told.values()
+        )
 
     def _join(self, endpoint: str) -> None:
         link = self.machine.add(endpoint)

@@ -128,7 +128,9 @@ class Wire:
             if self._core.loop.may_be_cut():
                 raise
             # A fault of ringback itself closes only this link.
-            log_error(log, "client failed to process messages from %s", self.link.endpoint, error=error)
+            log_error(
+                log, "client failed to process messages from %s", self.link.endpoint, error=error
+            )
             machine.fault(self.link, "the client failed to process this server's messages")
         if self.link.state is not self.seen:
             self._core.link_changed(self)

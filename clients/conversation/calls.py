@@ -79,14 +79,18 @@ class CallExtras:
         self.whole: WholeMap | None = None  # if it stands for a whole map; it is never sent
         # Function that the outcome passes through before `finish`: the client's interceptors or the
         # cache.
-        self.passes: Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None = None
+        self.passes: (
+            Callable[[Any, BaseException | None], tuple[Any, BaseException | None]] | None
+        ) = None
         self.span: Span | None = None  # if the client traces
 
 
 class Recorder(Protocol):
     """Counts the calls of a client, if they are counted."""
 
-    def ended(self, call: OutgoingCall, error: BaseException | None, now: float | None = None) -> None:
+    def ended(
+        self, call: OutgoingCall, error: BaseException | None, now: float | None = None
+    ) -> None:
         """A call has ended, at the time `now` if it is known."""
 
     def again(self, link: Link, reason: str) -> None:
@@ -140,13 +144,25 @@ class OutgoingCall:
     path.
     """
 
-    __slots__ = ("allowed", "deadline", "extras", "link", "made", "message", "sent", "settings", "state")
+    __slots__ = (
+        "allowed",
+        "deadline",
+        "extras",
+        "link",
+        "made",
+        "message",
+        "sent",
+        "settings",
+        "state",
+    )
     made: float  # time at which it was made
     sent: float  # the same; with many servers, later the time at which it was sent
     is_counted: ClassVar[bool] = True  # whether a caller made it
     allowed: int  # items that the stream may still send
 
-    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+    def __init__(
+        self, message: Call, settings: CallSettings, deadline: float | None = None
+    ) -> None:
         self.message = message
         self.settings = settings
         self.deadline = deadline
@@ -154,7 +170,9 @@ class OutgoingCall:
         self.link: Link | None = None
         self.extras: CallExtras | None = None
 
-    def conclude(self, result: Any, error: BaseException | None, recorder: Recorder | None = None) -> None:
+    def conclude(
+        self, result: Any, error: BaseException | None, recorder: Recorder | None = None
+    ) -> None:
         """End the call, once. The recorder sees the outcome that the caller sees."""
         self.state = ENDED
         if self.extras is not None and self.extras.passes is not None:
@@ -164,10 +182,16 @@ class OutgoingCall:
 
     def observe_end(self, error: BaseException | None, recorder: Recorder | None) -> None:
         """Report the end to metrics and traces."""
-        if recorder is not None and self.is_counted and (self.extras is None or self.extras.whole is None):
+        if (
+            recorder is not None
+            and self.is_counted
+            and (self.extras is None or self.extras.whole is None)
+        ):
             recorder.ended(self, error)
         if self.extras is not None and self.extras.span is not None:
-            self.extras.span.end(errors.code_of(error), "" if error is None else errors.text_of(error))
+            self.extras.span.end(
+                errors.code_of(error), "" if error is None else errors.text_of(error)
+            )
 
     def disown(self, error: BaseException) -> None:
         """In a forked child: the parent gets the outcome.

@@ -54,7 +54,12 @@ TRANSITIONS = {
 }
 
 # Public names of the states of links that are not open, from best to worst.
-_NAMES = ((CONNECTING, "connecting"), (GREETING, "connecting"), (DRAINING, "draining"), (DOWN, "down"))
+_NAMES = (
+    (CONNECTING, "connecting"),
+    (GREETING, "connecting"),
+    (DRAINING, "draining"),
+    (DOWN, "down"),
+)
 
 
 class Link(BalancedServer):
@@ -211,7 +216,9 @@ class Links:
         """The error that explains why all links are closed."""
         refusing = [link for link in self.all if link.refuses]
         if refusing:
-            return errors.Unauthenticated("; ".join(dict.fromkeys(link.reason for link in refusing)))
+            return errors.Unauthenticated(
+                "; ".join(dict.fromkeys(link.reason for link in refusing))
+            )
         return self.all[0].closed_by(self.all[0].reason)
 
     def unavailable(self, waited: str = "") -> errors.Unavailable:

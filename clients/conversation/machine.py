@@ -213,7 +213,11 @@ class ClientMachine:
             self._recovery.hedge_due(now)
         if now < self.next_deadline:
             return
-        due = [call for call in self.calls.values() if call.deadline is not None and call.deadline <= now]
+        due = [
+            call
+            for call in self.calls.values()
+            if call.deadline is not None and call.deadline <= now
+        ]
         for call in due:
             if not call.ended:  # it may have ended with its duplicate
                 self._expire(call, now)

@@ -84,7 +84,9 @@ class MapOutcomes:
             text = f"{method}: the results cannot be read: {errors.described(error)}"
             raise errors.ProtocolError(text) from None
         if type(results) is not list or first < 0 or first + len(results) > len(outcomes):
-            raise errors.ProtocolError(f"{method}: the server sent results that do not match the map")
+            raise errors.ProtocolError(
+                f"{method}: the server sent results that do not match the map"
+            )
         end = first + len(results)
         if outcomes[first:end].count(_MISSING) != len(results):
             raise errors.ProtocolError(f"{method}: the server sent results twice")

@@ -73,7 +73,9 @@ class Receiver:
         self._recovery = recovery
         self._max_size = max_size
 
-    def receive(self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float) -> None:
+    def receive(
+        self, link: Link, messages: Sequence[FromServer], values: Unpacker, now: float
+    ) -> None:
         if link.state is CLOSED:
             return
         calls, ending, attempts, table = self._calls, self._ending, self._attempts, self._table
@@ -97,7 +99,9 @@ class Receiver:
                 continue
             try:
                 kind = call.settings.returns
-                result = decode(message.result) if kind is Any else values.typed(message.result, kind)
+                result = (
+                    decode(message.result) if kind is Any else values.typed(message.result, kind)
+                )
             except BaseException as error:  # the caller's own types may raise anything
                 check_cut(kind, error)
                 table.end(call, None, unreadable(call.method, kind, error))
@@ -161,7 +165,9 @@ class Receiver:
             case Pong():
                 link.unasked += 1
             case Fault(message=text):
-                self._recovery.give_up(link, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+                self._recovery.give_up(
+                    link, text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+                )
             case End(id=id_) | Credit(id=id_) | Error(id=id_) | Refusal(id=id_) | Reached(id=id_):
                 call = self._calls.get(id_)
                 if call is not None and call.link is link:
@@ -212,13 +218,17 @@ class Receiver:
                 table.balancer.answered(call, call.link, now)
             table.end(call, None, None)
 
-    def _receive_item(self, call: OutgoingCall, message: Item, values: Unpacker, now: float) -> None:
+    def _receive_item(
+        self, call: OutgoingCall, message: Item, values: Unpacker, now: float
+    ) -> None:
         move_deadline(call, now)
         if not call.allowed:
             # (earlier items stay until the reader takes them)
             self._table.cancel(
                 call,
-                errors.ProtocolError(f"{call.method}: the server sent more items than it had credit for"),
+                errors.ProtocolError(
+                    f"{call.method}: the server sent more items than it had credit for"
+                ),
             )
             return
         call.allowed -= 1

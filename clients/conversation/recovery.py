@@ -56,14 +56,18 @@ class Recovery:
             # To another server at once, or to the same one if it has come back.
             self._sender.send_again(call, now, elsewhere)
         else:
-            table.end(call, None, errors.from_wire(message.code, "", message.message, message.started))
+            table.end(
+                call, None, errors.from_wire(message.code, "", message.message, message.started)
+            )
 
     def left_behind(self, link: Link, now: float) -> None:
         """Refuse the remaining calls of a server that has drained: it will never answer them."""
         text = f"the server at {link.endpoint} is shutting down"
         for call in self._table.at(link):
             if call.state is not ENDED:
-                self.refused(call, Refusal(call.id, errors.Unavailable.code, text, started=False), now)
+                self.refused(
+                    call, Refusal(call.id, errors.Unavailable.code, text, started=False), now
+                )
 
     def take_back(self, link: Link) -> None:
         """Reroute the unsent calls of a link whose server is leaving: it need not refuse them."""

@@ -67,7 +67,9 @@ class Sender:
             else:
                 error = errors.Unauthenticated(only.reason) if only.refuses else None
                 self._fail(call, error or errors.Unavailable(only.reason, started=False))
-        elif (call.settings.wait_for_ready and not links.hopeless) or links.coming or not links.found:
+        elif (
+            (call.settings.wait_for_ready and not links.hopeless) or links.coming or not links.found
+        ):
             self._table.wait(call)
         elif links.all and all(link.state is CLOSED for link in links.all):
             self._fail(call, links.refusal())
@@ -107,7 +109,11 @@ class Sender:
     def hand_over(self, call: OutgoingCall, link: Link, now: float | None) -> None:
         """Put the call into the link's outbox, with its remaining time."""
         message, deadline, extras, table = call.message, call.deadline, call.extras, self._table
-        if extras is not None and extras.mapped is not None and not extras.mapped.fits(link, message):
+        if (
+            extras is not None
+            and extras.mapped is not None
+            and not extras.mapped.fits(link, message)
+        ):
             table.end(call, None, NotTaken())
             return
         # (a stream's timeout bounds the gaps between items, and only the client sees these)
@@ -120,7 +126,9 @@ class Sender:
         if link.limit is not None:
             taken = _taken(message)
             if taken > link.limit:
-                table.end(call, None, too_large(f"the arguments of {call.method} take", taken, link))
+                table.end(
+                    call, None, too_large(f"the arguments of {call.method} take", taken, link)
+                )
                 return
         if message.method in link.once:
             message.options = self._keyed(message.options)
@@ -172,7 +180,9 @@ class Sender:
             options = CallOptions()
         if options.key is not None:
             return options
-        return msgspec.structs.replace(options, key=f"{self._instance.hex()}-{self._table.another_id()}")
+        return msgspec.structs.replace(
+            options, key=f"{self._instance.hex()}-{self._table.another_id()}"
+        )
 
 
 def _dated(options: CallOptions | None, versions: dict[str, int] | None) -> CallOptions:

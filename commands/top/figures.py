@@ -87,7 +87,9 @@ class _Sum:
         self._times = [own + many - old for own, many, old in pairs]
         if "cache" in now and "cache" in then:
             own = self._cache or [0, 0]
-            hits = sum(now["cache"][key] - then["cache"][key] for key in ("hits", "stale", "shared"))
+            hits = sum(
+                now["cache"][key] - then["cache"][key] for key in ("hits", "stale", "shared")
+            )
             misses = now["cache"]["misses"] - then["cache"]["misses"]
             self._cache = [own[0] + hits, own[1] + hits + misses]
 
@@ -119,7 +121,9 @@ def table(pairs: Sequence[tuple[Look, Look]], order: str = "rate") -> Renderable
         if field != "hit_rate" or cached:
             style = "reverse" if field == order else ""
             justify: Any = "left" if field == "method" else "right"
-            shown.add_column(Text(name, style), justify=justify, no_wrap=field != "method", overflow="fold")
+            shown.add_column(
+                Text(name, style), justify=justify, no_wrap=field != "method", overflow="fold"
+            )
     for row in rows:
         shown.add_row(
             Text(printable(row.method)),
@@ -160,7 +164,9 @@ def _scheduling(look: Look) -> Iterator[str]:
         )
     if look["waiting"]:
         waiting = sorted(look["waiting"].items(), reverse=True)
-        yield "waiting by priority: " + ", ".join(f"{priority}: {many:,}" for priority, many in waiting)
+        yield "waiting by priority: " + ", ".join(
+            f"{priority}: {many:,}" for priority, many in waiting
+        )
 
 
 def _share(name: str, amounts: Mapping[str, float]) -> str:
@@ -168,7 +174,13 @@ def _share(name: str, amounts: Mapping[str, float]) -> str:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:,.2f}" if seconds < 1 else f"{seconds * 1000:,.0f}"
+    return (
+        "-"
+        if seconds is None
+        else f"{seconds * 1000:,.2f}"
+        if seconds < 1
+        else f"{seconds * 1000:,.0f}"
+    )
 
 
 def _duration(seconds: float) -> str:

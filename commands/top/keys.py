@@ -33,7 +33,10 @@ class Keys:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._descriptor >= 0:
             termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._before)

@@ -53,7 +53,10 @@ class Watched:
 
     def shown(self) -> RenderableType:
         """The whole display."""
-        gone = [Text(printable(f"{place} failed: {why}"), style="red") for place, why in self._gone.items()]
+        gone = [
+            Text(printable(f"{place} failed: {why}"), style="red")
+            for place, why in self._gone.items()
+        ]
         new = len(self._latest) - len(self._pairs)
         waits = [Text(f"{new} new: figures after the next poll")] if new else []
         return Group(*gone, *waits, table(self._pairs, self.order))

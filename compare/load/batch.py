@@ -101,9 +101,9 @@ class Batch:
         try:
             self._consistency = yield from self.workload.check(ended)
         except Exception as error:
-            self._broken = f"the check at the end: {type(error).__name__}: {error}".partition("\n")[0].rstrip(
-                ": "
-            )
+            self._broken = f"the check at the end: {type(error).__name__}: {error}".partition("\n")[
+                0
+            ].rstrip(": ")
 
     def sample(self) -> Sample:
         """The sample of the slice, after all callers have ended."""
@@ -121,7 +121,9 @@ class Batch:
                 # In an open loop the calls due in the window count, however late they end: the
                 # slowest ones end after it.
                 if opens <= (due if load.open else ended) < closes:
-                    methods.setdefault(method, []).append((due - opens, sent - opens, ended - opens))
+                    methods.setdefault(method, []).append(
+                        (due - opens, sent - opens, ended - opens)
+                    )
         return Sample(
             opened=opens,
             answered=self._answered,
@@ -132,7 +134,9 @@ class Batch:
             why=next((caller.why for caller in self.callers if caller.why), self._broken),
             timed=[Timed.of(method, times) for method, times in methods.items()],
             due=sum(opens <= due < closes for due in self.dues),
-            skipped=len(self.dues) - sum(caller.made for caller in self.callers) if load.open else 0,
+            skipped=len(self.dues) - sum(caller.made for caller in self.callers)
+            if load.open
+            else 0,
             whole=spent / self.flight.area if self.flight.area else None,
             residence=inside / answered if answered else 0.0,
             consistency=self._consistency,

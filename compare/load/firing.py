@@ -108,7 +108,9 @@ class _Fired:
         if call is None:
             self.ended()
         else:
-            self.invoke(call.method, *call.args, **call.kwargs, callback=self._replied, errback=self._failed)
+            self.invoke(
+                call.method, *call.args, **call.kwargs, callback=self._replied, errback=self._failed
+            )
 
     def replied(self, result: Any) -> None:
         self.caller.reply(result)

@@ -34,7 +34,9 @@ def main() -> None:
 
         monkey.patch_all()
     loop = _loop(plan.client)
-    loop.run(_measure_all(plan, raw.measure if plan.client == RAW else partial(drive.measure, loop)))
+    loop.run(
+        _measure_all(plan, raw.measure if plan.client == RAW else partial(drive.measure, loop))
+    )
 
 
 def _loop(client: str) -> drive.ClientLoop:
@@ -61,7 +63,9 @@ async def _measure_all(plan: LoadPlan, measure: Measure) -> None:
         while line := sys.stdin.buffer.readline():
             cell = decode(line)
             if cell.endpoint not in connected:
-                connected[cell.endpoint] = [await _settled(connect(cell)) for _ in range(plan.connections)]
+                connected[cell.endpoint] = [
+                    await _settled(connect(cell)) for _ in range(plan.connections)
+                ]
             batch = Batch(plan, cell, own or WORKLOADS[cell.load.workload])
             batch.starts()
             await measure(connected[cell.endpoint], batch)

@@ -44,7 +44,9 @@ class Raw:
                 self._bounds = found.max_messages, found.max_frames
             case _:
                 self.close()
-                raise RuntimeError(f"{endpoint} did not welcome a connection within {_WELCOME:.0f} s")
+                raise RuntimeError(
+                    f"{endpoint} did not welcome a connection within {_WELCOME:.0f} s"
+                )
 
     def close(self) -> None:
         self._context.destroy(linger=0)

@@ -25,7 +25,8 @@ class Timed(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, method: str, times: list[tuple[float, float, float]]) -> Timed:
         columns = (
-            array("d", column).tobytes() for column in (zip(*times, strict=True) if times else ((), (), ()))
+            array("d", column).tobytes()
+            for column in (zip(*times, strict=True) if times else ((), (), ()))
         )
         return cls(method, *columns)
 

@@ -44,7 +44,9 @@ def compute(request: bytes, _: Any) -> bytes:
 
 def handlers(**functions: Callable[[bytes, Any], Any]) -> tuple[Any, ...]:
     """Handlers in the form of `add_generic_rpc_handlers`."""
-    methods = {name: grpc.unary_unary_rpc_method_handler(function) for name, function in functions.items()}
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(function) for name, function in functions.items()
+    }
     return (grpc.method_handlers_generic_handler("peer", methods),)
 
 

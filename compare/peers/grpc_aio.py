@@ -17,7 +17,9 @@ from .grpc import OPTIONS, callables, compute, handlers
 
 LOOP = "asyncio"
 METHODS = ("echo", "io", "cpu")
-DIFFERENCE = "HTTP/2 in C++ threads; no codec for bytes; io is a coroutine, cpu in a pool of threads"
+DIFFERENCE = (
+    "HTTP/2 in C++ threads; no codec for bytes; io is a coroutine, cpu in a pool of threads"
+)
 
 
 async def _echo(request: bytes, _: Any) -> bytes:

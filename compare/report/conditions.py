@@ -59,7 +59,9 @@ class Condition(NamedTuple):
                 f"bad condition {text!r}: there is no {metric!r}; choose from {', '.join(METRICS)}"
             )
         if unit == "%" and metric not in COMPARED:
-            raise ValueError(f"bad condition {text!r}: % compares two runs, by {', '.join(COMPARED)} only")
+            raise ValueError(
+                f"bad condition {text!r}: % compares two runs, by {', '.join(COMPARED)} only"
+            )
         if unit not in ("", "%") and metric not in (*_TIMES, "server_cpu"):
             raise ValueError(f"bad condition {text!r}: {metric} is not a time; leave out the unit")
         if unit == "" and metric in _TIMES:
@@ -94,7 +96,11 @@ def refuse(conditions: Sequence[Condition], cells: Iterable[NamedCell], *, older
                 f"condition {condition.text!r} is relative: it needs an older run to compare with"
             )
         if not any(map(condition.picks, known)):
-            lack = f"no cell has {' and '.join(sorted(condition.names))}" if known else "there is no cell"
+            lack = (
+                f"no cell has {' and '.join(sorted(condition.names))}"
+                if known
+                else "there is no cell"
+            )
             raise ValueError(f"condition {condition.text!r} applies to nothing: {lack}")
 
 
@@ -119,7 +125,9 @@ def check(
     return ConditionsMet(broken, undecided)
 
 
-def _changed(condition: Condition, changes: ReportChanges) -> Iterator[tuple[NamedCell, Interval | None]]:
+def _changed(
+    condition: Condition, changes: ReportChanges
+) -> Iterator[tuple[NamedCell, Interval | None]]:
     for each in (*changes.differences, *changes.not_compared):
         if each.figure == condition.metric and condition.picks(each):
             yield each, _after(each) if changes.trusted else None

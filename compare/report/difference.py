@@ -71,7 +71,9 @@ class ReportChanges(NamedTuple):
         """The figures that are not compared, in a line for each reason and group of cells."""
         groups: dict[tuple[str, str, str, str], list[str]] = {}
         for each in self.not_compared:
-            groups.setdefault((each.workload, each.style, each.figure, each.why), []).append(who(each))
+            groups.setdefault((each.workload, each.style, each.figure, each.why), []).append(
+                who(each)
+            )
         for (workload, style, figure, why), names in groups.items():
             yield f"Not compared: {figure} of {workload}, {style} ({'; '.join(names)}): {why}."
 
@@ -114,7 +116,9 @@ def changes(before: Sequence[Report], after: Sequence[Report]) -> ReportChanges:
             low, high, outcome = decided(contrast, next(levels), rule)
             found = found._replace(interval=(low, high), outcome=outcome if trusted else "unclear")
         differences.append(found)
-    return ReportChanges(differences, not_compared, list(_remarks(before, after, differences)), trusted)
+    return ReportChanges(
+        differences, not_compared, list(_remarks(before, after, differences)), trusted
+    )
 
 
 def _compared(
@@ -155,7 +159,9 @@ def _alike(one: float, other: float) -> bool:
     return abs(one - other) <= _ALIKE * max(one, other)
 
 
-def _remarks(before: Sequence[Report], after: Sequence[Report], found: Sequence[Difference]) -> Iterator[str]:
+def _remarks(
+    before: Sequence[Report], after: Sequence[Report], found: Sequence[Difference]
+) -> Iterator[str]:
     if found and min(len(before), len(after)) < RUNS:
         yield (
             f"{len(before)} and {len(after)} runs support no claims: the variance between runs is not known. Give folders "

@@ -71,7 +71,9 @@ def _sections(report: Report, changes: ReportChanges) -> Iterator[Section]:
         report.verdict.text or ["Nothing was compared."],
         plots.beside_best(report),
     )
-    yield Section("mind", "Caveats", "Under which conditions does that hold?", report.verdict.caveats)
+    yield Section(
+        "mind", "Caveats", "Under which conditions does that hold?", report.verdict.caveats
+    )
     yield Section(
         "trust",
         "Can I trust this?",

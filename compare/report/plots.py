@@ -49,7 +49,9 @@ class Plot(NamedTuple):
 def beside_best(report: Report) -> Iterator[Plot]:
     """The arms of every cell relative to its best one, in one plot with one scale."""
     beside = [
-        (name, claim.turned()) for name, claims in contests(report).items() for claim in of_best(claims)
+        (name, claim.turned())
+        for name, claims in contests(report).items()
+        for claim in of_best(claims)
     ]
     if not beside:
         return
@@ -81,7 +83,9 @@ def throughput(report: Report) -> Iterator[Plot]:
 
 def cost(report: Report) -> Iterator[Plot]:
     """CPU time of the server per call."""
-    return _bars(report, [each for each in report.results if each.server_cpu], FIGURES["server_cpu"])
+    return _bars(
+        report, [each for each in report.results if each.server_cpu], FIGURES["server_cpu"]
+    )
 
 
 def _bars(report: Report, results: Iterable[Result], shown: Figure) -> Iterator[Plot]:
@@ -92,8 +96,13 @@ def _bars(report: Report, results: Iterable[Result], shown: Figure) -> Iterator[
             mine = [each for each in everyone if each.style == style]
             if not mine:
                 continue
-            found = [(getattr(each, shown.name), getattr(each.interval, shown.name)) for each in mine]
-            bounded = [shown.name == "throughput" and not each.peer and each.client_limited for each in mine]
+            found = [
+                (getattr(each, shown.name), getattr(each.interval, shown.name)) for each in mine
+            ]
+            bounded = [
+                shown.name == "throughput" and not each.peer and each.client_limited
+                for each in mine
+            ]
             figure.add_bar(
                 x=[who(each) for each in mine],
                 y=[one * shown.scale for one, _ in found],
@@ -112,7 +121,11 @@ def _bars(report: Report, results: Iterable[Result], shown: Figure) -> Iterator[
 
 def response(report: Report) -> Iterator[Plot]:
     """Response times by percentile, for open loops and for single callers."""
-    times = [each for each in report.results if not each.overloaded and (each.rate or each.concurrency == 1)]
+    times = [
+        each
+        for each in report.results
+        if not each.overloaded and (each.rate or each.concurrency == 1)
+    ]
     for workload, everyone in _by_workload(times):
         for style in STYLES:
             mine = [each for each in everyone if each.style == style]
@@ -178,8 +191,12 @@ def _errors(values: list[tuple[float, Interval | None]], scale: float = 1.0) -> 
     """Error bars of values with intervals."""
     return {
         "type": "data",
-        "array": [0 if found is None else max(0.0, found[1] - value) * scale for value, found in values],
-        "arrayminus": [0 if found is None else max(0.0, value - found[0]) * scale for value, found in values],
+        "array": [
+            0 if found is None else max(0.0, found[1] - value) * scale for value, found in values
+        ],
+        "arrayminus": [
+            0 if found is None else max(0.0, value - found[0]) * scale for value, found in values
+        ],
         "thickness": 1,
         "color": _GREY,
     }

@@ -67,7 +67,9 @@ class LiveProgress:
         for column in columns:
             table.add_column(column, justify="right", no_wrap=True)
         for (workload, style), cells in self._values.items():
-            table.add_row(f"{workload}, {style}", *(_value(cells.get(column)) for column in columns))
+            table.add_row(
+                f"{workload}, {style}", *(_value(cells.get(column)) for column in columns)
+            )
         return Group(line, table)
 
     def __enter__(self) -> Self:
@@ -76,7 +78,10 @@ class LiveProgress:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if self._shown:
             self._live.stop()

@@ -43,7 +43,13 @@ def read(name: str) -> Report:
                 f"{name} has schema {schema}: this version of ringback reads schemas {_FIRST} and {SCHEMA}"
             )
         return msgspec.convert(found, Report)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (
+        msgspec.DecodeError,
+        msgspec.ValidationError,
+        UnicodeDecodeError,
+        KeyError,
+        TypeError,
+    ) as error:
         raise UsageError(f"{name} is not a report of ringback compare: {error}") from None
 
 
@@ -81,7 +87,9 @@ def _claim(each: dict[str, Any], *, turned: bool = False, **sides: str) -> dict[
         ratio, low, high = 1 / ratio, 1 / high, 1 / low
     if turned:
         outcome = {"better": "worse", "worse": "better"}.get(outcome, outcome)
-    own = {name: each[name] for name in ("workload", "client", "style", "p", "detectable", "rounds")}
+    own = {
+        name: each[name] for name in ("workload", "client", "style", "p", "detectable", "rounds")
+    }
     arm = each["backend"]
     claim = {"figure": each["metric"], "ratio": ratio, "low": low, "high": high, "verdict": outcome}
     made = {**own, **claim, "arm": arm, "against": arm, "sure": outcome != "unclear", **sides}

@@ -33,7 +33,9 @@ def changed(changes: ReportChanges) -> Table:
         beside = f"{each.ratio:.2f}"
         if each.interval is not None:
             beside = f"{ratio(each.ratio, *each.interval)} {each.outcome}"
-        rows.append((what(each), figure.title, figure.text(each.before), figure.text(each.after), beside))
+        rows.append(
+            (what(each), figure.title, figure.text(each.before), figure.text(each.after), beside)
+        )
     return Table(("", "figure", "before", "after", "after vs before"), rows)
 
 
@@ -44,9 +46,19 @@ def predicted(report: Report) -> Table:
         figure = FIGURES[each.figure]
         values = figure.text(each.predicted), figure.text(each.measured)
         rows.append(
-            (what(each), each.model, each.inputs, figure.title, *values, f"{each.error:+.0%}", each.judgement)
+            (
+                what(each),
+                each.model,
+                each.inputs,
+                figure.title,
+                *values,
+                f"{each.error:+.0%}",
+                each.judgement,
+            )
         )
-    return Table(("cell", "model", "from", "figure", "predicted", "measured", "error", "judgement"), rows)
+    return Table(
+        ("cell", "model", "from", "figure", "predicted", "measured", "error", "judgement"), rows
+    )
 
 
 def claimed(report: Report) -> Table:
@@ -72,7 +84,9 @@ def trusted(report: Report) -> Table:
     rows = [("ok" if each.ok else "no", each.name, each.says) for each in report.checks]
     if report.claims:
         seen = sorted(each.detectable for each in report.claims)
-        says = f"it detects differences of {seen[0]:.0%} to {seen[-1]:.0%}, by cell, 80 % of the time"
+        says = (
+            f"it detects differences of {seen[0]:.0%} to {seen[-1]:.0%}, by cell, 80 % of the time"
+        )
         rows.append(("ok", "sensitivity", says))
     if not report.complete:
         rows.append(("no", "complete", "; ".join(report.failures) or "the run was interrupted"))
@@ -94,7 +108,19 @@ def measured(results: Iterable[Result]) -> Table:
         rows.append([each.workload, *ends, load, calls, *times(each), *costs, limit(each), notes])
         for method, found in methods(each).items():
             rows.append([f"{each.workload}: {method}", *ends, "", "", *found, *[""] * 4])
-    head = ("workload", "style", "arm", "client", "load", "calls/s", "p50 ms", "p90", "p99", "p99.9", "max")
+    head = (
+        "workload",
+        "style",
+        "arm",
+        "client",
+        "load",
+        "calls/s",
+        "p50 ms",
+        "p90",
+        "p99",
+        "p99.9",
+        "max",
+    )
     return Table((*head, "server us", "client us", "limit", "notes"), rows)
 
 
@@ -107,7 +133,9 @@ def environment(report: Report) -> Table:
                 continue
             if isinstance(value, dict):
                 value = ", ".join(f"{key} {each}" for key, each in value.items() if each)
-            rows.append((name.replace("_", " "), value if isinstance(value, str) else json.dumps(value)))
+            rows.append(
+                (name.replace("_", " "), value if isinstance(value, str) else json.dumps(value))
+            )
     return Table(("field", "value"), rows)
 
 
@@ -127,7 +155,9 @@ def times(result: Result, ranks: Sequence[str] = RANKS) -> list[str]:
 def methods(result: Result, ranks: Sequence[str] = RANKS) -> dict[str, list[str]]:
     """The response times of each method, if the cell calls several. The rarest method of any
     workload has a tenth of all calls."""
-    shown = {method: reliable(found, result.calls * SLOW) for method, found in result.methods.items()}
+    shown = {
+        method: reliable(found, result.calls * SLOW) for method, found in result.methods.items()
+    }
     return {
         method: [FIGURES[rank].text(getattr(found, rank)) for rank in ranks]
         for method, found in shown.items()

@@ -59,7 +59,9 @@ def view(report: Report, width: int = WIDE) -> Iterator[RenderableType]:
         yield Text(f"  {style}, {client} client", "dim")
         yield _group([*results, *peers], claims.get((workload, client, style), []), width)
         for each in (*results, *peers):
-            yield from (Text(f"{' ' * _INDENT}{each.arm}: {text}", "dim") for text in rows.details(each))
+            yield from (
+                Text(f"{' ' * _INDENT}{each.arm}: {text}", "dim") for text in rows.details(each)
+            )
     yield Text()
     if report.verdict.trusted and report.results:
         yield Text(_legend(report), "dim")
@@ -90,7 +92,9 @@ def _shown(table: rows.Table) -> Table:
 def _table(*titles: str, left: Sequence[str], wrapped: Sequence[str] = ()) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for title in titles:
-        table.add_column(title, justify="left" if title in left else "right", no_wrap=title not in wrapped)
+        table.add_column(
+            title, justify="left" if title in left else "right", no_wrap=title not in wrapped
+        )
     return table
 
 
@@ -116,14 +120,27 @@ def _cells(results: Sequence[Result], claims: Sequence[Claim], cost: bool, inter
     beside = {each.against: each.turned() for each in of_best(claims)}
     for each in results:
         if each.peer:
-            name, against, style = f"({each.backend})", f"reference{', own client' * interval}", "dim"
+            name, against, style = (
+                f"({each.backend})",
+                f"reference{', own client' * interval}",
+                "dim",
+            )
         elif each.arm == best:
             name, against, style = each.arm, BEST, "bold"
         else:
             name, against, style = each.arm, _ratio(beside.get(each.arm), interval), ""
         calls = FIGURES["throughput"].text(each.throughput)
         costs = [FIGURES["server_cpu"].text(each.server_cpu)] * cost
-        _add(table, name, calls, against, *rows.times(each, _RANKS), *costs, rows.limit(each), style=style)
+        _add(
+            table,
+            name,
+            calls,
+            against,
+            *rows.times(each, _RANKS),
+            *costs,
+            rows.limit(each),
+            style=style,
+        )
         for method, times in rows.methods(each, _RANKS).items():
             _add(table, f"  of which {method}", "", "", *times, style="dim")
     return table

@@ -30,7 +30,9 @@ def verdict(report: Report) -> Verdict:
     if failed:
         reasons = "; ".join(f"{check.name}: {check.says}" for check in failed)
         return Verdict(
-            [f"This run cannot be trusted, so it makes no claims. {reasons}."], beside, trusted=False
+            [f"This run cannot be trusted, so it makes no claims. {reasons}."],
+            beside,
+            trusted=False,
         )
     text = [f"{name}: {answer(claims, report)}" for name, claims in contests(report).items()]
     if text:
@@ -59,7 +61,9 @@ def answer(claims: Sequence[Claim], report: Report) -> str:
 def _difference(claim: Claim) -> str:
     """How much worse the other arm is."""
     fewer = FIGURES[claim.figure].larger_is_better
-    low, middle, high = (1 - 1 / each if fewer else each - 1 for each in (claim.low, claim.ratio, claim.high))
+    low, middle, high = (
+        1 - 1 / each if fewer else each - 1 for each in (claim.low, claim.ratio, claim.high)
+    )
     spread = f"{percent(low).removesuffix(' %')}..{percent(high)}"
     return f"{FIGURES[claim.figure].less.format(percent(middle))} ({spread}, {_sure([claim])})"
 
@@ -98,9 +102,7 @@ def _others(report: Report) -> Iterator[str]:
     found: dict[str, list[Claim]] = {}
     for each in report.claims:
         if each.of_styles:
-            lead = (
-                f"{each.workload} by {each.style}, compared with {each.against_style} ({each.client} client)"
-            )
+            lead = f"{each.workload} by {each.style}, compared with {each.against_style} ({each.client} client)"
             found.setdefault(lead, []).append(each)
         elif each.of_workloads:
             varied, variant = variants.known(each.workload)
@@ -118,7 +120,9 @@ def _parts(claims: Sequence[Claim]) -> str:
     for outcome, words in _outcomes(FIGURES[claims[0].figure]).items():
         those = [each for each in claims if each.verdict == outcome]
         named = [
-            each.arm if outcome == "equal" else f"{each.arm} {ratio(each.ratio, each.low, each.high)}"
+            each.arm
+            if outcome == "equal"
+            else f"{each.arm} {ratio(each.ratio, each.low, each.high)}"
             for each in those
         ]
         if named:
@@ -149,7 +153,11 @@ def _least(claims: Sequence[Claim], report: Report) -> str:
         for each in report.results
         if (each.workload, each.client, each.style, each.arm) in better and each.client_limited
     ]
-    return f"; lower bounds on {_listed(limited)}, as the load generator was the limit" if limited else ""
+    return (
+        f"; lower bounds on {_listed(limited)}, as the load generator was the limit"
+        if limited
+        else ""
+    )
 
 
 def _condition(report: Report) -> str:

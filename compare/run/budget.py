@@ -88,7 +88,9 @@ def spend(
         fit = int(seconds // least)
         if fit >= fewest:
             rounds = min(wanted, fit)
-            return replace(request, units=_units(request, found, pace, seconds / rounds), rounds=rounds)
+            return replace(
+                request, units=_units(request, found, pace, seconds / rounds), rounds=rounds
+            )
         fewer = request.without_last()
         if fewer is None:
             return replace(request, units=ones, rounds=fit if fit > 1 else 0)

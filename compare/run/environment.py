@@ -47,7 +47,9 @@ def environment(*, seed: int, quick: bool, cpu_steps: int) -> Environment:
 def _cpu_model() -> str:
     try:
         found = re.search(
-            r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(errors="replace"), re.MULTILINE
+            r"^model name\s*: (.*)$",
+            Path("/proc/cpuinfo").read_text(errors="replace"),
+            re.MULTILINE,
         )
     except OSError:
         found = None

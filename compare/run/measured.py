@@ -57,7 +57,12 @@ class Times(NamedTuple):
     @classmethod
     def of(cls, windows: Iterable[Slice], method: str | None = None) -> Times:
         """The times of all calls, or of one method."""
-        timed = [each for window in windows for each in window.sample.timed if method in (None, each.method)]
+        timed = [
+            each
+            for window in windows
+            for each in window.sample.timed
+            if method in (None, each.method)
+        ]
         due, sent, ended = (
             np.concatenate([np.frombuffer(getattr(each, name)) for each in timed] or [np.empty(0)])
             for name in ("due", "sent", "ended")
@@ -178,7 +183,9 @@ class Measured:
             rate=rate(windows) if opened else None,
             service=latency(times.service) if opened else None,
             slip=latency(times.slip) if opened else None,
-            methods={method: latency(Times.of(windows, method).response) for method in sorted(methods)}
+            methods={
+                method: latency(Times.of(windows, method).response) for method in sorted(methods)
+            }
             if len(methods) > 1
             else {},
             cpu=Cpu(*np.mean([astuple(each.cpu) for each in rounds], axis=0).tolist()),
@@ -198,7 +205,11 @@ def beside(units: Sequence[Mapping[T, Sequence[float]]]) -> dict[T, float]:
     """By arm: one figure from those of its slices in each unit; see `level_beside`."""
     return level_beside(
         [
-            {arm: float(np.mean(np.log(found))) for arm, found in unit.items() if found and min(found) > 0}
+            {
+                arm: float(np.mean(np.log(found)))
+                for arm, found in unit.items()
+                if found and min(found) > 0
+            }
             for unit in units
         ]
     )
@@ -217,7 +228,10 @@ def level_beside(units: Sequence[Mapping[T, float]]) -> dict[T, float]:
     level = sum(means) / len(means)
     return {
         arm: exp(
-            level + median(unit[arm] - mean for unit, mean in zip(units, means, strict=True) if arm in unit)
+            level
+            + median(
+                unit[arm] - mean for unit, mean in zip(units, means, strict=True) if arm in unit
+            )
         )
         for arm in dict.fromkeys(arm for unit in units for arm in unit)
     }
@@ -250,7 +264,9 @@ def round_of(
     found, many = latency(times.response), len(times.response)
     used = np.array([astuple(each.cpu) for each in windows], float)
     by_call = np.array([each.sample.answered or 1 for each in windows]) @ used[:, :2] / (calls or 1)
-    busy = np.average(used[:, 2:], axis=0, weights=[each.sample.seconds for each in windows]).round(4)
+    busy = np.average(used[:, 2:], axis=0, weights=[each.sample.seconds for each in windows]).round(
+        4
+    )
     cpu = Cpu(*by_call.tolist(), *busy.tolist())
     return Round(
         round=number,
@@ -278,7 +294,8 @@ def rate(windows: Sequence[Slice]) -> Rate:
     """
     seconds = sum(window.load.window for window in windows)
     due, calls, skipped = (
-        sum(getattr(window.sample, name) for window in windows) for name in ("due", "calls", "skipped")
+        sum(getattr(window.sample, name) for window in windows)
+        for name in ("due", "calls", "skipped")
     )
     # Arrivals are random, so the calls in flight at either edge of a window vary like a Poisson
     # number.

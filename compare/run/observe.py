@@ -136,7 +136,9 @@ class Speeds:
         if len(probes) < 1 / _SLOWEST:
             return None
         best = probes[0]
-        return Speed(best / probes[int(len(probes) * (1 - _SLOWEST))], best / probes[len(probes) // 2])
+        return Speed(
+            best / probes[int(len(probes) * (1 - _SLOWEST))], best / probes[len(probes) // 2]
+        )
 
 
 def _work() -> float:

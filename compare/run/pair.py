@@ -111,7 +111,9 @@ class Serving(Child):
             raise ChildFailed(f"its server {error}") from None
         ready = _READY.fullmatch(line)
         if ready is None:
-            raise ChildFailed(f"its server printed {line.decode(errors='replace')!r} instead of its endpoint")
+            raise ChildFailed(
+                f"its server printed {line.decode(errors='replace')!r} instead of its endpoint"
+            )
         self.endpoint = (ready[1] or ready[2]).decode()
         self.pids = [self.pid, *observe.descendants(self.pid)]
         for pid in self.pids:

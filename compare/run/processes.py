@@ -69,7 +69,9 @@ class Child:
         end = time.monotonic() + within
         while b"\n" not in self._unread:
             left = max(0.0, end - time.monotonic())
-            if not select.select([out], [], [], left if needs is None else min(left, _POLL_SECONDS))[0]:
+            if not select.select(
+                [out], [], [], left if needs is None else min(left, _POLL_SECONDS)
+            )[0]:
                 if needs is not None and (ended := needs.end()):
                     raise ChildFailed(ended)
                 if time.monotonic() >= end:
@@ -88,7 +90,11 @@ class Child:
         status = self._process.poll()
         if status is None:
             return None
-        how = f"with status {status}" if status >= 0 else f"by signal {-status} ({signal.strsignal(-status)})"
+        how = (
+            f"with status {status}"
+            if status >= 0
+            else f"by signal {-status} ({signal.strsignal(-status)})"
+        )
         return f"ended {how}{self._last_words()}"
 
     def stop(self) -> None:
@@ -110,7 +116,9 @@ class Child:
 
     def _last_words(self) -> str:
         self._log.seek(0)
-        lines = [line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()]
+        lines = [
+            line for line in self._log.read().decode(errors="replace").splitlines() if line.strip()
+        ]
         return f"; its last log line: {lines[-1].strip()}" if lines else ""
 
     def __enter__(self) -> Self:

@@ -95,7 +95,9 @@ class CompareRequest:
     def workload(self, name: str) -> Workload:
         """The workload of this name, or the user's own scenario."""
         if name == SCENARIO:
-            return Workload(name, f"{self.scenario} on {self.service}", WORKLOADS["echo"].script, methods=())
+            return Workload(
+                name, f"{self.scenario} on {self.service}", WORKLOADS["echo"].script, methods=()
+            )
         return WORKLOADS[name]
 
     @property

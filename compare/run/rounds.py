@@ -147,12 +147,17 @@ class Experiment:
 
     def _late(self, seconds: float) -> bool:
         """Whether work of these seconds would end too late."""
-        return time.monotonic() - self._began + seconds + AFTER_SECONDS > (1 + _OVER) * self._request.seconds
+        return (
+            time.monotonic() - self._began + seconds + AFTER_SECONDS
+            > (1 + _OVER) * self._request.seconds
+        )
 
     def _note(self) -> None:
         design = self._report.design
         design.rounds, design.dropped = self._request.rounds, list(self._request.dropped)
-        design.units = {f"{job.workload}, {job.style}": units for job, units in self._request.units.items()}
+        design.units = {
+            f"{job.workload}, {job.style}": units for job, units in self._request.units.items()
+        }
         design.lacking = lacking(self._request)
 
     def _with_control(self) -> list[Treatment]:
@@ -162,7 +167,9 @@ class Experiment:
             for treatment in treatments(self._request, self._failed)
             if treatment.kind == "backend"
         ]
-        return treatments(self._request, self._failed, control=self._chance.choice(ours) if ours else None)
+        return treatments(
+            self._request, self._failed, control=self._chance.choice(ours) if ours else None
+        )
 
     def _round(self, number: int, found: list[Treatment]) -> None:
         """Start the processes of each group and run its units in random order."""
@@ -208,7 +215,9 @@ class Experiment:
             for generator in generators.values():
                 running.enter_context(generator)
         for caller, generator in generators.items():
-            with self._failing(*(treatment for treatment in group if self._caller(treatment) == caller)):
+            with self._failing(
+                *(treatment for treatment in group if self._caller(treatment) == caller)
+            ):
                 generator.wait()
         pairs = [
             (treatment, Pair(servers[treatment.server], generators[self._caller(treatment)]))
@@ -308,7 +317,12 @@ class Experiment:
             backend = self._request.arm(treatment.arm).backend
             difference = peers.load(treatment.arm).DIFFERENCE if treatment.kind == "peer" else ""
             self.cells[key] = Measured(
-                treatment.arm, treatment.client, window.load, self._request.serving, backend, difference
+                treatment.arm,
+                treatment.client,
+                window.load,
+                self._request.serving,
+                backend,
+                difference,
             )
         return self.cells[key]
 
@@ -317,7 +331,9 @@ class Experiment:
         together: dict[tuple[bool, str, CellJob], dict[Treatment, list[list[Slice]]]] = {}
         for (treatment, job), units in slices.items():
             if treatment not in self._failed and any(units):
-                together.setdefault((treatment.kind == "peer", treatment.client, job), {})[treatment] = units
+                together.setdefault((treatment.kind == "peer", treatment.client, job), {})[
+                    treatment
+                ] = units
         made = {}
         for (_, _, job), beside_each_other in together.items():
             turns = [
@@ -381,7 +397,9 @@ class Experiment:
             return load._replace(rate=workload.overload * own, timeout=workload.timeout, peak=own)
         if number and workload.open and load.rate is None:
             client = self._request.clients[0] if treatment.kind == "peer" else treatment.client
-            capacities = [found for (_, *cell), found in self._capacity.items() if cell == [client, job]]
+            capacities = [
+                found for (_, *cell), found in self._capacity.items() if cell == [client, job]
+            ]
             return load._replace(rate=_MODERATE * min(capacities, default=own))
         fired = not load.open and load.style == FIRE_AND_CALLBACK
         if fired and own > _FAST:
@@ -393,5 +411,8 @@ def _beside(
     figure: Callable[[Slice], float], turns: Sequence[Mapping[Treatment, list[Slice]]]
 ) -> dict[Treatment, float]:
     return beside(
-        [{treatment: list(map(figure, windows)) for treatment, windows in turn.items()} for turn in turns]
+        [
+            {treatment: list(map(figure, windows)) for treatment, windows in turn.items()}
+            for turn in turns
+        ]
     )

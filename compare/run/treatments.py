@@ -52,7 +52,10 @@ def treatments(
         for treatment in (*ours, *others)
         if treatment.jobs and treatment._replace(jobs=()) not in gone
     ]
-    return [*there, *(treatment._replace(kind="control") for treatment in there if treatment.arm == control)]
+    return [
+        *there,
+        *(treatment._replace(kind="control") for treatment in there if treatment.arm == control),
+    ]
 
 
 def groups(found: Sequence[Treatment]) -> list[list[Treatment]]:
@@ -70,7 +73,11 @@ def lines(request: CompareRequest, name: str) -> tuple[CellJob, ...]:
     for job in request.jobs:
         workload = request.workload(job.workload)
         own = job.workload == SCENARIO or workload.client or workload.overload
-        if not own and {*workload.methods} <= {*module.METHODS} and (fires or job.style != FIRE_AND_CALLBACK):
+        if (
+            not own
+            and {*workload.methods} <= {*module.METHODS}
+            and (fires or job.style != FIRE_AND_CALLBACK)
+        ):
             found.append(job)
     return tuple(found)
 

@@ -61,7 +61,8 @@ def analyse(report: Report, controls: Sequence[ControlPair]) -> None:
         intervals = {name: inference.interval(values(name, result), confidence) for name in CLAIMED}
         result.interval = Intervals(**intervals)
     figures = {
-        (each.workload, each.client, each.style): _claimed(each, report).name for each in report.results
+        (each.workload, each.client, each.style): _claimed(each, report).name
+        for each in report.results
     }
     report.twins = noise.controls(controls, figures, confidence)
     report.checks = list(_checks(report))
@@ -84,7 +85,14 @@ def _claimed(result: Result, report: Report) -> Figure:
 def _groups(report: Report) -> Iterator[_Group]:
     """The groups that claims can be made of: arms, then call styles, then variants."""
     sound = [each for each in report.results if each.sound and not each.overloaded]
-    sound.sort(key=lambda each: (place(each.workload), each.workload, each.client, STYLES.index(each.style)))
+    sound.sort(
+        key=lambda each: (
+            place(each.workload),
+            each.workload,
+            each.client,
+            STYLES.index(each.style),
+        )
+    )
     for _, cell in groupby(sound, key=lambda each: (each.workload, each.client, each.style)):
         arms = {each.arm: each for each in cell}
         yield _Group(_claimed(next(iter(arms.values())), report), arms)
@@ -148,7 +156,8 @@ def _checks(report: Report) -> Iterator[Check]:
         return
     if report.twins:
         says = ", ".join(
-            f"{twin.figure} {twin.ratio:.3f} ({twin.low:.3f}..{twin.high:.3f})" for twin in report.twins
+            f"{twin.figure} {twin.ratio:.3f} ({twin.low:.3f}..{twin.high:.3f})"
+            for twin in report.twins
         )
         rounds = max(twin.rounds for twin in report.twins)
         yield Check(
@@ -157,7 +166,9 @@ def _checks(report: Report) -> Iterator[Check]:
             f"the same arm twice in {rounds} rounds: {says}",
         )
     wrong = sum(result.wrong for result in report.results)
-    yield Check("replies", not wrong, f"{wrong} wrong of {sum(each.calls for each in report.results):,}")
+    yield Check(
+        "replies", not wrong, f"{wrong} wrong of {sum(each.calls for each in report.results):,}"
+    )
     void = [result for result in report.results if result.void]
     open_laws = sum(not made.little.ok for made in windows)
     says = f"holds in {len(windows) - open_laws} of {len(windows)} rounds of cells; void cells: {len(void)}"

@@ -71,7 +71,12 @@ class SelfCheck:
         for _ in range(_ROUNDS):
             with contextlib.ExitStack() as running:
                 pairs = [
-                    (name, running.enter_context(self._pair(pair.backend(_BACKEND, _CALLERS, service))))
+                    (
+                        name,
+                        running.enter_context(
+                            self._pair(pair.backend(_BACKEND, _CALLERS, service))
+                        ),
+                    )
                     for name, service in servers.items()
                 ]
                 units = []
@@ -88,7 +93,11 @@ class SelfCheck:
             ("same", "no difference where there is none"),
             ("slowed", "a slowdown of 10 %"),
         ):
-            [claim] = [each for each in claims if {each.contrast.arm, each.contrast.against} == {name, "one"}]
+            [claim] = [
+                each
+                for each in claims
+                if {each.contrast.arm, each.contrast.against} == {name, "one"}
+            ]
             differs = claim.outcome in ("better", "worse") and claim.sure
             ok = differs and claim.contrast.against == name if name == "slowed" else not differs
             says = (
@@ -109,10 +118,15 @@ class SelfCheck:
         ceiling = median(map(speed, null))
         says = "; ".join(
             f"with a server that {does}, server and client are busy {server:.0%} and {client:.0%} of the time"
-            for does, (server, client) in (("does nothing", _busy(null)), ("computes", _busy(computing)))
+            for does, (server, client) in (
+                ("does nothing", _busy(null)),
+                ("computes", _busy(computing)),
+            )
         )
         says += f"; the ceiling is {ceiling:,.0f} calls/s"
-        return Check("the generator's ceiling", _shown("client", null) and _shown("server", computing), says)
+        return Check(
+            "the generator's ceiling", _shown("client", null) and _shown("server", computing), says
+        )
 
     def _stalls(self) -> Iterator[Check]:
         """Coordinated omission: a caller that waits for each reply makes no calls while the server
@@ -121,7 +135,10 @@ class SelfCheck:
         p99 = {}
         for name, load in (
             ("closed", usual),
-            ("open", usual._replace(rate=_STALLED_RATE, style=FIRE_AND_CALLBACK, concurrency=_CALLERS)),
+            (
+                "open",
+                usual._replace(rate=_STALLED_RATE, style=FIRE_AND_CALLBACK, concurrency=_CALLERS),
+            ),
         ):
             with (
                 self._pair(pair.backend(_BACKEND, _CALLERS, SERVICE)) as running,
@@ -161,7 +178,9 @@ class SelfCheck:
     @contextlib.contextmanager
     def _pair(self, server: ServerCommand) -> Iterator[Pair]:
         """The server and a load generator, warmed up."""
-        plan = LoadPlan(client="threading", cpu_steps=self._steps, timeout=10.0, max_callers=_CALLERS)
+        plan = LoadPlan(
+            client="threading", cpu_steps=self._steps, timeout=10.0, max_callers=_CALLERS
+        )
         with alone(server, plan, self._placement) as running:
             for style in STYLES:
                 running.measure(OfferedLoad("echo", style, _CALLERS, 0.0, 0.1))
@@ -171,7 +190,8 @@ class SelfCheck:
 def _busy(windows: Sequence[Slice]) -> tuple[float, float]:
     """The fractions of the time that server and client were busy."""
     server, client = (
-        median(getattr(each.cpu, name) or 0.0 for each in windows) for name in ("server_busy", "client_busy")
+        median(getattr(each.cpu, name) or 0.0 for each in windows)
+        for name in ("server_busy", "client_busy")
     )
     return server, client
 
@@ -203,12 +223,16 @@ def _stalling(pid: int) -> Iterator[None]:
         thread.join()
 
 
-def self_check(outputs: Outputs, seed: int | None = None, show: Callable[[str], object] = typer.echo) -> int:
+def self_check(
+    outputs: Outputs, seed: int | None = None, show: Callable[[str], object] = typer.echo
+) -> int:
     """Run the self-check, and show each check as it ends. The exit status is 4 if the comparison
     cannot be trusted on this machine."""
     outputs.check()
     checks = SelfCheck(seed)
-    report = Report(environment=environment(seed=checks.seed, quick=False, cpu_steps=steps_of_cpu()))
+    report = Report(
+        environment=environment(seed=checks.seed, quick=False, cpu_steps=steps_of_cpu())
+    )
     try:
         for check in checks.run():
             report.checks.append(check)
@@ -220,6 +244,7 @@ def self_check(outputs: Outputs, seed: int | None = None, show: Callable[[str], 
     failed = [check.name for check in report.checks if not check.ok]
     if failed:
         typer.echo(
-            f"ringback: comparisons on this machine cannot be trusted; failed: {'; '.join(failed)}", err=True
+            f"ringback: comparisons on this machine cannot be trusted; failed: {'; '.join(failed)}",
+            err=True,
         )
     return 4 if failed else 0

@@ -111,7 +111,9 @@ def contrasts(values: Mapping[str, Sequence[float]], *, larger_is_better: bool) 
     return found
 
 
-def unpaired(values: Sequence[float], against: Sequence[float], *, larger_is_better: bool) -> Contrast:
+def unpaired(
+    values: Sequence[float], against: Sequence[float], *, larger_is_better: bool
+) -> Contrast:
     """The contrast of two arms measured in different rounds: at least two values of each, all
     positive.
 
@@ -139,7 +141,9 @@ class Rule(NamedTuple):
     least: float = 1.0
 
 
-def judge(found: Sequence[Contrast], rules: Sequence[Rule] | Rule, confidence: float = 0.95) -> list[Judged]:
+def judge(
+    found: Sequence[Contrast], rules: Sequence[Rule] | Rule, confidence: float = 0.95
+) -> list[Judged]:
     """Judge all contrasts of one run, in the same order, with one rule for each or one for all.
 
     An outcome that holds at the contrast's level in Holm's procedure is sure; one that holds only

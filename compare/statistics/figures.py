@@ -51,7 +51,9 @@ def _time(name: str, words: str, less: str = "", least: float = 1.0) -> Figure:
 FIGURES = {
     figure.name: figure
     for figure in (
-        Figure("throughput", "calls/s", "calls/s", larger_is_better=True, less="does {} fewer calls/s"),
+        Figure(
+            "throughput", "calls/s", "calls/s", larger_is_better=True, less="does {} fewer calls/s"
+        ),
         _time("p50", "median time", "takes {} longer at the median"),
         _time("p90", "p90 time"),
         # It depends on few calls, so only a large factor is claimed.
@@ -60,7 +62,11 @@ FIGURES = {
         _time("max", "longest time"),
         _time("mean", "mean time"),
         Figure(
-            "server_cpu", "server CPU time a call", "us", 1e6, less="takes {} more server CPU time a call"
+            "server_cpu",
+            "server CPU time a call",
+            "us",
+            1e6,
+            less="takes {} more server CPU time a call",
         ),
         Figure("client_cpu", "client CPU time a call", "us", 1e6),
     )
@@ -85,7 +91,9 @@ def common(figure: Figure, rounds: Mapping[str, Sequence[Round]]) -> dict[str, l
         name: [value(figure.name, made) for made in each if made.round in shared]
         for name, each in rounds.items()
     }
-    return {name: [each for each in values if each] for name, values in found.items() if all(values)}
+    return {
+        name: [each for each in values if each] for name, values in found.items() if all(values)
+    }
 
 
 def values(figure: str, result: Result) -> list[float]:
@@ -106,12 +114,16 @@ def percent(part: float) -> str:
 
 def value(figure: str, made: Round) -> float | None:
     """The figure of one round; None if it has none."""
-    found: float | None = made.cpu.server_per_call if figure == "server_cpu" else getattr(made, figure)
+    found: float | None = (
+        made.cpu.server_per_call if figure == "server_cpu" else getattr(made, figure)
+    )
     return found
 
 
 def reliable(latency: Latency, calls: float) -> Latency:
     """The times without the percentiles for which there are too few calls."""
     parts = {"p90": 0.9, "p99": 0.99, "p999": 0.999}
-    few = dict.fromkeys(name for name, part in parts.items() if not enough(int(calls), part, _BEYOND))
+    few = dict.fromkeys(
+        name for name, part in parts.items() if not enough(int(calls), part, _BEYOND)
+    )
     return msgspec.structs.replace(latency, **few)

@@ -35,7 +35,9 @@ def mg1(rate: float, mean: float, square: float) -> float:
     """
     utilisation = _utilisation(rate, mean)
     if square < mean**2 * (1 - 1e-9):
-        raise ValueError(f"E[S^2] = {square:g} is less than E[S]^2 = {mean**2:g}: is it a variance?")
+        raise ValueError(
+            f"E[S^2] = {square:g} is less than E[S]^2 = {mean**2:g}: is it a variance?"
+        )
     return mean + rate * square / (2 * (1 - utilisation))
 
 

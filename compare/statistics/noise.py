@@ -28,7 +28,9 @@ class ControlPair(NamedTuple):
 Cell = tuple[str, str, str]
 
 
-def controls(pairs: Sequence[ControlPair], figures: Mapping[Cell, str], confidence: float) -> list[Twin]:
+def controls(
+    pairs: Sequence[ControlPair], figures: Mapping[Cell, str], confidence: float
+) -> list[Twin]:
     """One A/A control for each figure, over the cells (workload, client, style) compared by it.
 
     The round is the unit: its cells share their processes, so they make one value. The figures

@@ -22,7 +22,9 @@ _SHARING = ("asyncio", "threading", "twisted")
 
 def predict(report: Report) -> None:
     """Fill in the predictions for which the run has the measurements."""
-    sound = [each for each in report.results if each.sound and not each.overloaded and not _pushed(each)]
+    sound = [
+        each for each in report.results if each.sound and not each.overloaded and not _pushed(each)
+    ]
     late = report.environment.sleep_overshoot
     for cell in sound:
         beside = {
@@ -138,7 +140,11 @@ def _response(cell: Result, rate: float, known: _Known) -> tuple[str, str, float
     """The model, its inputs in words, and the seconds; None if no model applies."""
     if cell.workload == "io":
         inputs = f"{known.wait.words}, {cell.workers} workers"
-        return "M/M/c, Allen-Cunneen", inputs, models.mmc(rate, known.wait.seconds, cell.workers, 0.0)
+        return (
+            "M/M/c, Allen-Cunneen",
+            inputs,
+            models.mmc(rate, known.wait.seconds, cell.workers, 0.0),
+        )
     if cell.workload in ("cpu", "mixed"):
         return _computed(cell, rate, known)
     return None
@@ -149,7 +155,11 @@ def _computed(cell: Result, rate: float, known: _Known) -> tuple[str, str, float
     part = SLOW if cell.workload == "mixed" else 1.0
     mean = part * slow.seconds + (1 - part) * quick.seconds
     square = part * slow.seconds**2 + (1 - part) * quick.seconds**2
-    inputs = slow.plus(quick if part < 1 and quick.words not in slow.words else _NOTHING).plus(lone).words
+    inputs = (
+        slow.plus(quick if part < 1 and quick.words not in slow.words else _NOTHING)
+        .plus(lone)
+        .words
+    )
     if cell.backend in _SHARING:
         return "M/G/1-PS", inputs, lone.seconds + models.mg1_ps(rate, mean)
     return "M/G/1", inputs, lone.seconds + models.mg1(rate, mean, square)

@@ -127,7 +127,9 @@ def _back(
     With short calls the load generator, which is Python, reaches its limit before the server does,
     so the default figure is the server's CPU time.
     """
-    return Workload(name, explanation, partial(_same, method, size), (method,), figure=figure, **how)
+    return Workload(
+        name, explanation, partial(_same, method, size), (method,), figure=figure, **how
+    )
 
 
 WORKLOADS = {
@@ -212,9 +214,13 @@ WORKLOADS = {
         _counter("none", "by get and put", "add"),
         _counter("lock", "under a lock, with its fencing token", "add_locked"),
         _counter("version", "by put-if-version, retried until it succeeds", "add_versioned"),
-        _counter("idempotency", "once for each key, in the call's transaction", "add_once", keyed=True),
+        _counter(
+            "idempotency", "once for each key, in the call's transaction", "add_once", keyed=True
+        ),
         _read("none", "in a plain def", "read"),
-        _read("cache", f"cached by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"),
+        _read(
+            "cache", f"cached by the server for {reads.CACHE_SECONDS * 1000:.0f} ms", "read_cached"
+        ),
         _read("async-io", "in a coroutine", "read_async"),
     )
 }

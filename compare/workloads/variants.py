@@ -118,7 +118,9 @@ def total(found: Iterable[Consistency]) -> Consistency:
 def described(found: Consistency) -> str:
     """The counts in words; empty if nothing went wrong."""
     counts = asdict(found)
-    return ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in _EVERYTHING if counts[name])
+    return ", ".join(
+        f"{counts[name]:,} {name.replace('_', ' ')}" for name in _EVERYTHING if counts[name]
+    )
 
 
 def broken(result: Result) -> str:

@@ -33,7 +33,9 @@ def open_account(account: str, balance: int) -> None:
 
 
 @service.method(idempotent=True)
-def settle(transfer_id: str, changes: dict[str, int], seen: dict[str, int], refused: str = "") -> str:
+def settle(
+    transfer_id: str, changes: dict[str, int], seen: dict[str, int], refused: str = ""
+) -> str:
     """Change balances, or record why the transfer was refused. All balance changes go through here.
 
     It requires that no account has changed since the versions in `seen`, which `look` returned, and
@@ -41,7 +43,9 @@ def settle(transfer_id: str, changes: dict[str, int], seen: dict[str, int], refu
     whatever it has seen. Returns the reason of a refusal, or "".
     """
     if sum(changes.values()):
-        raise errors.InvalidArgument(f"{transfer_id}: changes must add up to 0, not {sum(changes.values())}")
+        raise errors.InvalidArgument(
+            f"{transfer_id}: changes must add up to 0, not {sum(changes.values())}"
+        )
     with ringback.current_call().state.transaction() as tx:
         entry = tx.get(f"ledger/{transfer_id}")
         if entry is None:
@@ -54,7 +58,9 @@ def settle(transfer_id: str, changes: dict[str, int], seen: dict[str, int], refu
                 if found is None:
                     raise errors.FailedPrecondition(f"there is no account {account!r}")
                 recent = [*found["recent"], [transfer_id, change]][-RECENT:]
-                tx.put(f"accounts/{account}", {"balance": found["balance"] + change, "recent": recent})
+                tx.put(
+                    f"accounts/{account}", {"balance": found["balance"] + change, "recent": recent}
+                )
     if entry["changes"] != changes:
         raise errors.FailedPrecondition(f"the id {transfer_id!r} was used for something else")
     return entry["refused"]
@@ -69,7 +75,10 @@ def look(accounts: list[str]) -> dict[str, tuple[int | None, int]]:
         found = {account: state.read(f"accounts/{account}") for account in accounts}
         for account, (_, version) in found.items():
             tx.expect(f"accounts/{account}", version)
-        return {account: (value and value["balance"], version) for account, (value, version) in found.items()}
+        return {
+            account: (value and value["balance"], version)
+            for account, (value, version) in found.items()
+        }
 
     return state.transact(step)
 

@@ -42,7 +42,9 @@ async def transfer(transfer_id: str, source: str, target: str, amount: int) -> i
     The customer's program makes the id and keeps it until it knows the outcome. Only that program
     knows whether a second call means the same transfer or another.
     """
-    return await ringback.current_call().app.transfers.call("transfer", transfer_id, source, target, amount)
+    return await ringback.current_call().app.transfers.call(
+        "transfer", transfer_id, source, target, amount
+    )
 
 
 @service.method(readonly=True)

@@ -95,7 +95,10 @@ def start(kind: Kind, registry: str, state: str) -> subprocess.Popen:
 
 def tell(kind: Kind, server: subprocess.Popen) -> None:
     "Print the line that the server prints when it answers calls."
-    print(f"{server.stdout.readline().strip()} {kind.role or 'server'}, process {server.pid}", flush=True)
+    print(
+        f"{server.stdout.readline().strip()} {kind.role or 'server'}, process {server.pid}",
+        flush=True,
+    )
 
 
 def pay(gateway, transfer_id: str, source: str, target: str, amount: int) -> str:
@@ -128,8 +131,12 @@ def customer(gateway, transfers: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--directory", help="directory that keeps the data; by default a temporary one")
-    parser.add_argument("--state", help="state store instead of SQLite, as valkey://127.0.0.1:6379/0")
+    parser.add_argument(
+        "--directory", help="directory that keeps the data; by default a temporary one"
+    )
+    parser.add_argument(
+        "--state", help="state store instead of SQLite, as valkey://127.0.0.1:6379/0"
+    )
     parser.add_argument("--transfers", type=int, default=10, help="transfers to make")
     parser.add_argument("--stay", action="store_true", help="continue until Ctrl-C")
     asked = parser.parse_args()

@@ -36,14 +36,18 @@ def transfer(transfer_id: str, source: str, target: str, amount: int) -> int:
     attempts.
     """
     if amount <= 0 or source == target:
-        raise errors.InvalidArgument("a transfer needs an amount above 0 and two different accounts")
+        raise errors.InvalidArgument(
+            "a transfer needs an amount above 0 and two different accounts"
+        )
     accounts = ringback.current_call().app
     changes = {source: -amount, target: amount}
     for looks, pause in enumerate(pauses(), 1):
         found = accounts.call("look", [source, target])  # a replica's reply may be slightly stale
         seen = {account: version for account, (_, version) in found.items()}
         try:
-            refused = accounts.call("settle", transfer_id, changes, seen, why_not(found, source, amount))
+            refused = accounts.call(
+                "settle", transfer_id, changes, seen, why_not(found, source, amount)
+            )
         except errors.Aborted:
             time.sleep(pause)  # another transfer was faster
         else:

@@ -88,7 +88,14 @@ class AccessControl:
         if write is None:
             write = self._audits[session.user] = Bounded(audit)
         fields = {"user": session.user, "peer": session.peer, "method": method, "code": error.code}
-        write(logging.WARNING, "refused %s at %s: may not call %r", who, session.peer, method, fields=fields)
+        write(
+            logging.WARNING,
+            "refused %s at %s: may not call %r",
+            who,
+            session.peer,
+            method,
+            fields=fields,
+        )
 
     def _warn(self) -> None:
         if self._access is not None:

@@ -157,17 +157,24 @@ def read(path: Path) -> AccessRules:
     try:
         told = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise UsageError(f"access rules {path}: cannot be read: {error.strerror or error}") from None
+        raise UsageError(
+            f"access rules {path}: cannot be read: {error.strerror or error}"
+        ) from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise UsageError(f"access rules {path}: {error}") from None
     for key in told:
         if key != "rule":
-            raise UsageError(f"access rules {path}: {key!r} is not known: rules are written as [[rule]]")
+            raise UsageError(
+                f"access rules {path}: {key!r} is not known: rules are written as [[rule]]"
+            )
     rules = told.get("rule", [])
     if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
         raise UsageError(f"access rules {path}: rules are written as [[rule]], with two brackets")
     return AccessRules(
-        [_rule(rule, number, f"access rules {path}: rule {number}") for number, rule in enumerate(rules, 1)]
+        [
+            _rule(rule, number, f"access rules {path}: rule {number}")
+            for number, rule in enumerate(rules, 1)
+        ]
     )
 
 
@@ -179,18 +186,26 @@ def _rule(told: Mapping[str, Any], number: int, place: str) -> AccessRule:
     if most is not None and (type(most) is not int or most < 0):
         raise UsageError(f"{place}: max_priority must be an integer from 0 on, not {most!r}")
     rate = checked_rate(told.get("rate"), told.get("burst"), place)
-    return AccessRule(number, _patterns(told, "who", place), _patterns(told, "methods", place), most, rate)
+    return AccessRule(
+        number, _patterns(told, "who", place), _patterns(told, "methods", place), most, rate
+    )
 
 
 def _patterns(told: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
     given = told.get(key)
-    if not isinstance(given, list) or not given or not all(isinstance(one, str) and one for one in given):
+    if (
+        not isinstance(given, list)
+        or not given
+        or not all(isinstance(one, str) and one for one in given)
+    ):
         raise UsageError(
             f"{place}: {key} must be a list of names, or patterns with * and ?, not {'missing' if given is None else repr(given)}"
         )
     for one in given:
         if "[" in one or "]" in one:
-            raise UsageError(f"{place}: {key}: {one!r} is not a pattern: use only * and ? as wildcards")
+            raise UsageError(
+                f"{place}: {key}: {one!r} is not a pattern: use only * and ? as wildcards"
+            )
     return tuple(given)
 
 

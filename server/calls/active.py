@@ -21,7 +21,17 @@ from ...backends.base import Handle, Loop
 from ...handling import handled
 from ...interceptors import Interceptor
 from ...logs.bounded import Bounded
-from ...protocol.messages import Call, CallOptions, Credit, End, Error, Failure, Item, Refusal, Reply
+from ...protocol.messages import (
+    Call,
+    CallOptions,
+    Credit,
+    End,
+    Error,
+    Failure,
+    Item,
+    Refusal,
+    Reply,
+)
 from ...protocol.server import Phase, ServerMachine, Session
 from ...runtime import forks
 from ...state.store import State
@@ -149,7 +159,9 @@ class ActiveCalls:
     ) -> None:
         """Finish an inline call that raised, or whose result is not plain or is too large."""
         context = copy_context()
-        call = Invocation(self, session, message.id, served, (), {}, None, message.options, now, context)
+        call = Invocation(
+            self, session, message.id, served, (), {}, None, message.options, now, context
+        )
         session.calls[message.id] = call
         self.in_flight.hold(session.quota)  # it has run, so it cannot be refused
         if self.observer.active:
@@ -168,7 +180,9 @@ class ActiveCalls:
             self.answer(call, Refusal(call.id, error.code, error.message, started=False))
         self.complete(call, None, error, ran=False)
 
-    def answer(self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End) -> None:
+    def answer(
+        self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End
+    ) -> None:
         """Send the last message of a call, which ends it for the client."""
         if type(message) is Error:
             call.served.statistics.errors += 1
@@ -181,7 +195,12 @@ class ActiveCalls:
         self.tell(call.session)
 
     def follow(
-        self, session: Session, message: Call, served: ServedMethod, future: Future[Any], came: float
+        self,
+        session: Session,
+        message: Call,
+        served: ServedMethod,
+        future: Future[Any],
+        came: float,
     ) -> None:
         """Finish a call of a map with the outcome of the future that its handler returned."""
         call = Invocation(self, session, message.id, served, (), {}, None, message.options, came)
@@ -287,7 +306,9 @@ class ActiveCalls:
 
     def admits(self, call: Invocation) -> bool:
         """Whether a background call, which has no client, may run. If so, counts it in flight."""
-        if self._machine.phase is not Phase.SERVING or self.in_flight.admit(call.session.quota, call.memory):
+        if self._machine.phase is not Phase.SERVING or self.in_flight.admit(
+            call.session.quota, call.memory
+        ):
             return False
         if call.deadline is not None and not call.method.inline:
             self.expire_at(call.deadline, call)

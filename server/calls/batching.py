@@ -52,9 +52,13 @@ class Batches:
             assert served.batches is not None
             if len(those) == 1 and session not in served.batches.lines:
                 ((message, args),) = those
-                self._begin_one(session, message, served, args, NO_NAMES, (), now, encoded(message), None)
+                self._begin_one(
+                    session, message, served, args, NO_NAMES, (), now, encoded(message), None
+                )
             else:
-                self._begin_batch(session, served, those, deadline_of(served.method, timeout, now), now)
+                self._begin_batch(
+                    session, served, those, deadline_of(served.method, timeout, now), now
+                )
         together.clear()
 
     def _begin_batch(
@@ -72,7 +76,9 @@ class Batches:
         most = (ELEMENT + 1) * sum([len(message.args) for message, _ in those])
         surely = active.in_flight.admits(quota, len(those), most)
         for message, args in those:
-            memory = memory_of(message, args, NO_NAMES, len(message.args), free if surely else active.free)
+            memory = memory_of(
+                message, args, NO_NAMES, len(message.args), free if surely else active.free
+            )
             full = "" if surely else active.in_flight.admit(quota, memory)
             if full:
                 self._refusals.refuse(session, message, errors.ResourceExhausted(full))

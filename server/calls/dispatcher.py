@@ -71,9 +71,19 @@ class Dispatcher:
         methods = [*service.methods.values(), reserved("ringback.stats", self.reports.stats)]
         if visible is not None:
             methods.append(reserved("ringback.describe", self.reports.described(visible)))
-        self.methods = self.reports.methods = {method.name: table.serve(method) for method in methods}
+        self.methods = self.reports.methods = {
+            method.name: table.serve(method) for method in methods
+        }
         self.active = ActiveCalls(
-            loop, machine, answered, table, self.methods, self._versions, self._interceptors, state, tracing
+            loop,
+            machine,
+            answered,
+            table,
+            self.methods,
+            self._versions,
+            self._interceptors,
+            state,
+            tracing,
         )
         self._observer = self.active.observer
         self.refusals = Refusals(self.methods, self._observer)
@@ -87,7 +97,9 @@ class Dispatcher:
     def intercepts(self) -> bool:
         return bool(self._interceptors)
 
-    def dispatch(self, session: Session, messages: Iterable[Call | Notify], values: Unpacker) -> None:
+    def dispatch(
+        self, session: Session, messages: Iterable[Call | Notify], values: Unpacker
+    ) -> None:
         """Start the calls that a session's machine has accepted."""
         values.streamed = False
         values.taken = 0
@@ -101,7 +113,11 @@ class Dispatcher:
                 return
 
     def _dispatch(
-        self, context: Context, session: Session, messages: Iterable[Call | Notify], values: Unpacker
+        self,
+        context: Context,
+        session: Session,
+        messages: Iterable[Call | Notify],
+        values: Unpacker,
     ) -> Call | Notify | None:
         """Start calls in `context`, which is empty at first.
 
@@ -130,7 +146,12 @@ class Dispatcher:
             method = served.method
             args, kwargs = None, NO_NAMES
             short, options = served.short, message.options
-            if options is None and short is not None and len(message.args) < few and message.kwargs is None:
+            if (
+                options is None
+                and short is not None
+                and len(message.args) < few
+                and message.kwargs is None
+            ):
                 try:
                     args = short(message.args)
                 except BaseException:  # noqa: S110 - `bind` raises the error to report
@@ -236,15 +257,23 @@ class Dispatcher:
     ) -> None:
         method = served.method
         if method.is_stream is not (message.credit > 0):
-            use = "a stream: use client.stream" if method.is_stream else "not a stream: use client.call"
-            self.refusals.refuse(session, message, errors.FailedPrecondition(f"{method.name} is {use}"))
+            use = (
+                "a stream: use client.stream"
+                if method.is_stream
+                else "not a stream: use client.call"
+            )
+            self.refusals.refuse(
+                session, message, errors.FailedPrecondition(f"{method.name} is {use}")
+            )
             return
         if len(inputs) > 1:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
             self.refusals.refuse(session, message, error)
             return
         if inputs and session.client is not session:
-            error = errors.InvalidArgument(f"{method.name}: one of many calls takes no stream as an argument")
+            error = errors.InvalidArgument(
+                f"{method.name}: one of many calls takes no stream as an argument"
+            )
             self.refusals.refuse(session, message, error)
             return
         if inputs and served.executor is not None:
@@ -267,7 +296,9 @@ class Dispatcher:
             self.refusals.refuse(session, message, errors.ResourceExhausted(full))
             return
         deadline = deadline_of(method, message.timeout, now)
-        call = kind(active, session, message.id, served, args, kwargs, deadline, message.options, now)
+        call = kind(
+            active, session, message.id, served, args, kwargs, deadline, message.options, now
+        )
         session.calls[message.id] = call
         call.memory = taken
         call.run = run
@@ -346,7 +377,9 @@ class Dispatcher:
 
         The call is accepted, but it holds no worker or other resource while it waits.
         """
-        seconds = PATIENCE if call.deadline is None else max(0.0, min(PATIENCE, call.deadline - now))
+        seconds = (
+            PATIENCE if call.deadline is None else max(0.0, min(PATIENCE, call.deadline - now))
+        )
         over = False
 
         def caught_up() -> None:
@@ -377,7 +410,9 @@ class Dispatcher:
     def _begin(self, call: Invocation, now: float) -> None:
         if self._interceptors:
             interception = call.interception = Interception()
-            goes_on, result, error = call.within(interception.enter, self._interceptors, call.current())
+            goes_on, result, error = call.within(
+                interception.enter, self._interceptors, call.current()
+            )
             if not goes_on:
                 call.interception = None
                 self.active.complete(call, *self.active.packed(call, result, error))

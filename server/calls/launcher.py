@@ -45,7 +45,9 @@ class Launcher:
             call.begin()
             return
         options, priority = call.options, call.method.priority
-        call.priority = priority if options is None else self._methods.priority(priority, options.priority)
+        call.priority = (
+            priority if options is None else self._methods.priority(priority, options.priority)
+        )
         verdict = self._scheduler.add(call, now)
         if verdict is _BEGIN:
             call.begin()

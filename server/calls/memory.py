@@ -38,7 +38,9 @@ def size_of(message: Call | Notify, values: Unpacker) -> int:
 def encoded(message: Call | Notify) -> int:
     """Bytes of the arguments on the wire, without those in separate frames."""
     named = message.kwargs
-    return len(message.args) + (sum(map(len, named)) + sum(map(len, named.values())) if named else 0)
+    return len(message.args) + (
+        sum(map(len, named)) + sum(map(len, named.values())) if named else 0
+    )
 
 
 def memory_of(

@@ -98,7 +98,9 @@ class CallObserver:
         if self._recorder is not None:
             self._recorder.ended(call.method.name, code, time.monotonic() - call.came)
 
-    def answered(self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End) -> None:
+    def answered(
+        self, call: Invocation | BatchedCall, message: Reply | Error | Refusal | End
+    ) -> None:
         """Record that a call has ended for its client."""
         if call.counted:
             return

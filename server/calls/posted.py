@@ -49,6 +49,9 @@ class Posted:
             except Exception as error:  # a fault of ringback: still call the others
                 more = {"code": errors.ProtocolError.code}
                 self._faults(
-                    logging.ERROR, "processing a report of a worker failed", fields=more, error=error
+                    logging.ERROR,
+                    "processing a report of a worker failed",
+                    fields=more,
+                    error=error,
                 )
         self._ended()

@@ -26,7 +26,12 @@ class Refusals:
         self._dropped = Bounded(log)
 
     def refuse(
-        self, session: Session, message: Call | Notify, error: errors.CallError, *, quiet: bool = False
+        self,
+        session: Session,
+        message: Call | Notify,
+        error: errors.CallError,
+        *,
+        quiet: bool = False,
     ) -> None:
         """Refuse a call. A one-way call has no reply: its refusal is logged, unless `quiet`."""
         served = self._methods.get(message.method)

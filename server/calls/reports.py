@@ -25,7 +25,9 @@ class Reports:
 
     methods: Mapping[str, ServedMethod]
 
-    def __init__(self, service: Service, loop: Loop, machine: ServerMachine, table: MethodTable) -> None:
+    def __init__(
+        self, service: Service, loop: Loop, machine: ServerMachine, table: MethodTable
+    ) -> None:
         self._service = service
         self._loop = loop
         self._machine = machine
@@ -37,7 +39,9 @@ class Reports:
         self._table.report(snapshot)
         snapshot.clients = len(self._machine.sessions)
         flying = observer.in_flight()
-        snapshot.in_flight = {name: flying[name] for name in self.methods if not name.startswith(RESERVED)}
+        snapshot.in_flight = {
+            name: flying[name] for name in self.methods if not name.startswith(RESERVED)
+        }
         for name, served in self.methods.items():
             if served.cached is not None:
                 snapshot.cache[name] = served.cached.outcomes()
@@ -51,7 +55,9 @@ class Reports:
     def stats(self) -> dict[str, Any]:
         """Statistics of this process: calls by method, queues, resources. Times in seconds."""
         in_flight = Counter(
-            call.method.name for call in self._machine.calls() if isinstance(call, (Invocation, BatchedCall))
+            call.method.name
+            for call in self._machine.calls()
+            if isinstance(call, (Invocation, BatchedCall))
         )
         return {
             "service": self._service.name,
@@ -79,6 +85,8 @@ class Reports:
             call: Any = handled()
             seen = visible(call.session) or {}
             described = self._service.describe()
-            return described | {"methods": [one for one in described["methods"] if one["name"] in seen]}
+            return described | {
+                "methods": [one for one in described["methods"] if one["name"] in seen]
+            }
 
         return describe

@@ -100,7 +100,9 @@ class ServerCore:
         )
         self.end = transport.server(loop, self, bounds, keys)
         flags = {name: method.flags for name, method in service.methods.items()}
-        self._access = None if access is None and rate is None else AccessControl(access, rate, flags)
+        self._access = (
+            None if access is None and rate is None else AccessControl(access, rate, flags)
+        )
         visible = None if access is None or self._access is None else self._access.visible
         self._machine = ServerMachine(
             service.name,
@@ -127,7 +129,11 @@ class ServerCore:
             service, loop, self._machine, self._out.add_soon, scheduling, state, visible, tracing
         )
         self._calls = self._dispatcher.active
-        passed = None if self._access is None else partial(self._access.passed, self._dispatcher.refusals)
+        passed = (
+            None
+            if self._access is None
+            else partial(self._access.passed, self._dispatcher.refusals)
+        )
         self._maps = Maps(self._dispatcher, MAX_MAPPED, self._full, passed, limits["max_size"])
         self._decoder = codec.from_client(
             max_elements=limits["max_elements"],
@@ -279,7 +285,9 @@ class ServerCore:
         """Why the client may not make calls now, or ""."""
         return self._out.full(session) if self._out.held else ""
 
-    def _in_parts(self, session: Session, messages: list[FromClient], values: list[Any]) -> Iterator[None]:
+    def _in_parts(
+        self, session: Session, messages: list[FromClient], values: list[Any]
+    ) -> Iterator[None]:
         """Handle a long batch, one part at each step. `values`: the frames that hold its values."""
         for first in range(0, len(messages), PART):
             if session.state is _CLOSED:
@@ -373,7 +381,13 @@ class ServerCore:
         cause = failure.__cause__ if isinstance(failure.__cause__, Exception) else None
         level = logging.WARNING if cause is None else logging.ERROR
         self._unsendable(
-            level, "%s cannot be sent to %s: %s", kind, session.peer, failure, fields=more, error=cause
+            level,
+            "%s cannot be sent to %s: %s",
+            kind,
+            session.peer,
+            failure,
+            fields=more,
+            error=cause,
         )
         number: int | None = getattr(message, "id", None)
         if number is not None:
@@ -392,7 +406,12 @@ class ServerCore:
 
     def _check_ending(self) -> None:
         machine = self._machine
-        if self._ended is None or machine.in_flight.calls or machine.in_flight.maps or self._out.held:
+        if (
+            self._ended is None
+            or machine.in_flight.calls
+            or machine.in_flight.maps
+            or self._out.held
+        ):
             return
         if machine.phase is Phase.DRAINING:
             machine.leave()

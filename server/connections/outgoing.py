@@ -188,10 +188,14 @@ class Outgoing:
                 batches = self._encoder.encode([message])
             except codec.Unencodable as found:
                 ((_, error),) = found.spoiled
-                failure = errors.ProtocolError(f"the reply cannot be encoded: {errors.described(error)}")
+                failure = errors.ProtocolError(
+                    f"the reply cannot be encoded: {errors.described(error)}"
+                )
                 failure.__cause__ = error
             else:
-                if type(message) in (Reply, Item, Mapped) and not self._fits(session, _size(batches)):
+                if type(message) in (Reply, Item, Mapped) and not self._fits(
+                    session, _size(batches)
+                ):
                     text = f"clients leave {self._total:,} bytes of replies unread: this reply was dropped"
                     failure = errors.ResourceExhausted(text)
             if failure is not None:
@@ -242,7 +246,8 @@ class Outgoing:
         self._keep(session, held, batches)
         if self._total > self._most and not self._fits(session, 0) and session in self.held:
             self._cut(
-                session, f"it leaves replies unread, and all clients leave {self._total:,} bytes unread"
+                session,
+                f"it leaves replies unread, and all clients leave {self._total:,} bytes unread",
             )
         if self._look is None:
             self._look = self._loop.call_later(LOOK, self._look_again)
@@ -261,7 +266,9 @@ class Outgoing:
         if not held.bytes:
             self._let_go(session)
             return
-        much = held.bytes > self._rest_at or (held.bytes > SMALL and self._total > self._refuse_all_at)
+        much = held.bytes > self._rest_at or (
+            held.bytes > SMALL and self._total > self._refuse_all_at
+        )
         _let_rest(session, rests=much)
         if held.bytes > self._cut_at and held.since < time.monotonic() - NOT_READING:
             self._cut(session, f"it leaves {held.bytes:,} bytes of replies unread")

@@ -115,7 +115,11 @@ class Arguments:
         self.short: Callable[[Raw], tuple[Any, ...]] | None = None
         # Models never take it: a second validation may be slow or have side effects.
         models = any(map(has_models, self.types.values()))
-        if not self.streams and not models and all(parameter.kind in _POSITIONAL for parameter in parameters):
+        if (
+            not self.streams
+            and not models
+            and all(parameter.kind in _POSITIONAL for parameter in parameters)
+        ):
             self.short = typed_decoder(tuple.__class_getitem__(tuple(self.types.values())))
 
     @functools.cached_property
@@ -123,7 +127,9 @@ class Arguments:
         """Like `short`, for the arguments of many calls at once."""
         if self.short is None:
             return None
-        decode = typed_decoder(list.__class_getitem__(tuple.__class_getitem__(tuple(self.types.values()))))
+        decode = typed_decoder(
+            list.__class_getitem__(tuple.__class_getitem__(tuple(self.types.values())))
+        )
         if not self._wary:
             return decode
 
@@ -215,7 +221,9 @@ def read_metadata(method: str, options: CallOptions) -> None:
         try:
             decode_metadata(options)
         except Exception as error:
-            raise InvalidArgument(f"{method}: the metadata cannot be read: {described(error)}") from None
+            raise InvalidArgument(
+                f"{method}: the metadata cannot be read: {described(error)}"
+            ) from None
 
 
 async def _each(items: Sequence[Any]) -> AsyncIterator[Any]:

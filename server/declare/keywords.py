@@ -18,7 +18,9 @@ _NAMED = (inspect.StructType, inspect.DataclassType, inspect.TypedDictType, insp
 
 
 def add_keywords(
-    kinds: Sequence[Any], schemas: Sequence[dict[str, Any]], definitions: Mapping[str, dict[str, Any]]
+    kinds: Sequence[Any],
+    schemas: Sequence[dict[str, Any]],
+    definitions: Mapping[str, dict[str, Any]],
 ) -> None:
     """Add the keywords to the schemas of these types, and to the definitions that they refer to."""
     walk = _Walk(definitions)
@@ -81,7 +83,9 @@ class _Walk:
             self._visit_part(field.type, schema.get("properties", {}), field.encode_name)
 
     def _visit_union(self, info: inspect.UnionType, schema: dict[str, Any]) -> None:
-        options = [option for each in schema.get("anyOf", ()) for option in (each, *each.get("anyOf", ()))]
+        options = [
+            option for each in schema.get("anyOf", ()) for option in (each, *each.get("anyOf", ()))
+        ]
         for kind in info.types:
             while isinstance(kind, inspect.Metadata):
                 kind = kind.type
@@ -92,7 +96,9 @@ class _Walk:
     def _fits(self, info: Any, option: dict[str, Any]) -> bool:
         """Whether this option of a union is the schema of this type; no two options are alike."""
         if isinstance(info, (*_NAMED, inspect.EnumType)):
-            title = self._definitions.get(option.get("$ref", "").rpartition("/")[2], {}).get("title", "")
+            title = self._definitions.get(option.get("$ref", "").rpartition("/")[2], {}).get(
+                "title", ""
+            )
             return bool(title) and title.partition("[")[0] == info.cls.__name__
         if isinstance(info, (inspect.DateTimeType, inspect.TimeType)):
             return option.get("type") == "string"

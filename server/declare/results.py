@@ -41,7 +41,9 @@ class ResultCheck:
         except TypeError as error:
             why = str(error)
         if why:
-            raise UsageError(f"check_results: {self._what} of method {name!r} cannot be checked: {why}")
+            raise UsageError(
+                f"check_results: {self._what} of method {name!r} cannot be checked: {why}"
+            )
 
     def __call__(self, packed: Any) -> None:
         """Check a packed result. Raises only RemoteError, for a value of another type."""

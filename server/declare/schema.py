@@ -98,7 +98,9 @@ def _of_model(mode: Mode, kind: Any) -> dict[str, Any]:
     name = kind.__qualname__
     if mode == "serialization" and make(mode="validation") != make(mode=mode):
         name = f"{name}.result"
-    schema: dict[str, Any] = make(mode=mode, ref_template=_REFERENCE.format(name=f"{name}.{{model}}"))
+    schema: dict[str, Any] = make(
+        mode=mode, ref_template=_REFERENCE.format(name=f"{name}.{{model}}")
+    )
     schema["$defs"] = {f"{name}.{own}": each for own, each in schema.pop("$defs", {}).items()}
     _mark_maps(schema)
     return schema

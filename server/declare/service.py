@@ -271,7 +271,9 @@ class Service:
     def describe(self) -> dict[str, Any]:
         """Name, methods, signatures, docstrings and flags of this service."""
         methods = [
-            method.describe() for name, method in self.methods.items() if not name.startswith(RESERVED)
+            method.describe()
+            for name, method in self.methods.items()
+            if not name.startswith(RESERVED)
         ]
         return {"name": self.name, "methods": methods}
 
@@ -338,7 +340,9 @@ class Service:
         if executor == "inline":
             inline, executor = True, None
         if executor is not None and executor not in NAMES:
-            raise UsageError(f"{owner}: executor must be one of {', '.join(NAMES)}, not {executor!r}")
+            raise UsageError(
+                f"{owner}: executor must be one of {', '.join(NAMES)}, not {executor!r}"
+            )
         if timeout is not None and not timeout > 0:
             raise UsageError(f"method {name!r}: timeout must be above 0 seconds, not {timeout!r}")
         if type(priority) is not int:
@@ -363,11 +367,15 @@ class Service:
             cache=cache_of(cache),
         )
         if cache is not None and method.once is not None:
-            raise UsageError(f"{owner}: once= and cache= exclude each other: a cached result skips the run")
+            raise UsageError(
+                f"{owner}: once= and cache= exclude each other: a cached result skips the run"
+            )
         if cache is not None and method.is_stream:
             raise UsageError(f"{owner}: cache= is for methods with one result, not for streams")
         if executor is not None and (inline or method.is_async):
-            raise UsageError(f"{owner}: executor={executor!r} is for plain functions that are not inline")
+            raise UsageError(
+                f"{owner}: executor={executor!r} is for plain functions that are not inline"
+            )
         if executor == "dask" and not method.is_repeatable:
             raise UsageError(
                 f"{owner}: executor='dask' needs idempotent=True or readonly=True, because Dask repeats "
@@ -386,7 +394,9 @@ class Service:
             )
         if native and not method.is_coroutine:
             raise UsageError(f"method {name!r}: native=True is for coroutines (async def)")
-        if method.once is not None and (inline or native or method.is_stream or executor in ELSEWHERE):
+        if method.once is not None and (
+            inline or native or method.is_stream or executor in ELSEWHERE
+        ):
             raise UsageError(
                 f"{owner}: once=True is for functions and asyncio coroutines that run in the server's own "
                 "process, not inline: the server reads the store before the run and writes it after"
@@ -401,7 +411,9 @@ def _check_text(text: Any, what: str) -> None:
             return
     except (AttributeError, UnicodeEncodeError):
         pass
-    raise UsageError(f"{what} must be text of at most {LONGEST_NAME:,} bytes in UTF-8, not {text!r:.100}")
+    raise UsageError(
+        f"{what} must be text of at most {LONGEST_NAME:,} bytes in UTF-8, not {text!r:.100}"
+    )
 
 
 def checked_once(once: bool | float, owner: str) -> float | None:
@@ -422,7 +434,9 @@ def checked_limit(limit: int | str | None, owner: str) -> int | str | None:
     """The limit, if it is a number of calls, "adaptive" or None. Raises UsageError otherwise."""
     if limit is None or limit == ADAPTIVE or (type(limit) is int and limit >= 1):
         return limit
-    raise UsageError(f"{owner}: limit must be a number of calls from 1 on or {ADAPTIVE!r}, not {limit!r}")
+    raise UsageError(
+        f"{owner}: limit must be a number of calls from 1 on or {ADAPTIVE!r}, not {limit!r}"
+    )
 
 
 def checked_executor(executor: str | None, owner: str) -> str | None:

@@ -29,15 +29,21 @@ def _dask(options: ExecutorOptions) -> Executor:
     from .dask import DaskExecutor
 
     if find_spec("distributed") is None:
-        raise UsageError("executor='dask' needs distributed: install it with pip install 'ringback[dask]'")
+        raise UsageError(
+            "executor='dask' needs distributed: install it with pip install 'ringback[dask]'"
+        )
     if options["dask"] is None:
-        raise UsageError("executor='dask' needs the address of the Dask scheduler: --dask tcp://HOST:8786")
+        raise UsageError(
+            "executor='dask' needs the address of the Dask scheduler: --dask tcp://HOST:8786"
+        )
     return DaskExecutor(options)
 
 
 def _process(options: ExecutorOptions) -> Executor:
     if find_spec("pebble") is None:
-        raise UsageError("executor='process' needs Pebble: install it with pip install 'ringback[process]'")
+        raise UsageError(
+            "executor='process' needs Pebble: install it with pip install 'ringback[process]'"
+        )
     from .process import ProcessExecutor
 
     return ProcessExecutor(options)

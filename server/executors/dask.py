@@ -73,9 +73,13 @@ class DaskExecutor(Executor):
         try:
             packed = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
         except Exception as error:  # arguments that cannot be pickled
-            self._end(number, None, errors.RemoteError(errors.name_of(error), errors.text_of(error)))
+            self._end(
+                number, None, errors.RemoteError(errors.name_of(error), errors.text_of(error))
+            )
         else:
-            self._orders.put(JobOrder(number, job.call.method, packed, job.priority, dict(job.resources)))
+            self._orders.put(
+                JobOrder(number, job.call.method, packed, job.priority, dict(job.resources))
+            )
         return _Running(self._orders, number)
 
     def close(self) -> None:

@@ -70,7 +70,9 @@ class Once:
                 f"{self.method.name} runs once for each key: give an idempotency key of 1 to 255 characters"
             )
         try:
-            return KeyedRun(self, key, _fingerprint(message, values, size, self.method.arguments.keys))
+            return KeyedRun(
+                self, key, _fingerprint(message, values, size, self.method.arguments.keys)
+            )
         except Exception as error:
             raise errors.InvalidArgument(
                 f"{self.method.name}: the arguments cannot be compared: {errors.described(error)}"
@@ -164,7 +166,9 @@ class KeyedRun:
     def _claimed(self) -> KeyClaim | KeyOutcome | None:
         once = self._once
         repeatable = once.method.flags.idempotent
-        claimed = once.keys.claim(once.method.name, self.key, self._fingerprint, once.keep, repeatable)
+        claimed = once.keys.claim(
+            once.method.name, self.key, self._fingerprint, once.keep, repeatable
+        )
         if isinstance(claimed, KeyClaim):
             self._claim = claimed
         return claimed

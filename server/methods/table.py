@@ -208,14 +208,19 @@ class MethodTable:
             "waiting": self.scheduler.waiting(),
             "resources": self._named.used(),
             "workers": {
-                name: {"taken": pool.taken, "total": pool.workers} for name, pool in self._pools.items()
+                name: {"taken": pool.taken, "total": pool.workers}
+                for name, pool in self._pools.items()
             },
             "limits": {
                 each.name: {"taken": each.taken, "limit": each.total, "learned": False}
                 for each in self._fixed
             }
             | {
-                each.resource.name: {"taken": each.resource.taken, "limit": each.limit, "learned": True}
+                each.resource.name: {
+                    "taken": each.resource.taken,
+                    "limit": each.limit,
+                    "learned": True,
+                }
                 for each in self._learned
             },
         }
@@ -249,4 +254,6 @@ class MethodTable:
 
 
 def _no_state(who: str) -> UsageError:
-    return UsageError(f"{who} needs a state store: give the server one, such as --state sqlite:///state.db")
+    return UsageError(
+        f"{who} needs a state store: give the server one, such as --state sqlite:///state.db"
+    )

@@ -61,7 +61,9 @@ class JsonFormatter(logging.Formatter):
         line |= {field: getattr(record, field) for field in FIELDS if hasattr(record, field)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        sound = {name: _sound(value) if isinstance(value, str) else value for name, value in line.items()}
+        sound = {
+            name: _sound(value) if isinstance(value, str) else value for name, value in line.items()
+        }
         return printable_json(msgspec.json.encode(sound, enc_hook=str).decode())
 
 

@@ -39,7 +39,9 @@ class Registration(NamedTuple):
         if register is None:
             for option, given in (("service_name", service_name), ("advertise", advertise)):
                 if given is not None:
-                    raise UsageError(f"{option} is for a server that announces itself: give register too")
+                    raise UsageError(
+                        f"{option} is for a server that announces itself: give register too"
+                    )
             return None
         if not isinstance(register, str) or "://" not in register:
             raise UsageError(
@@ -52,8 +54,12 @@ class Registration(NamedTuple):
             _check_reachable(checked(endpoint), given)
         ports = [port for endpoint in bound if (port := port_of(endpoint)) is not None]
         if "*" in map(port_of, given) and (len(set(ports)) != 1 or ports.count("*") > 1):
-            raise UsageError("port * in advertise needs exactly one bound port: give a port number instead")
-        return cls(register, service if service_name is None else service_name, given, about, backend)
+            raise UsageError(
+                "port * in advertise needs exactly one bound port: give a port number instead"
+            )
+        return cls(
+            register, service if service_name is None else service_name, given, about, backend
+        )
 
     def opened(self) -> Announcement:
         """Open the registry. Raises UsageError if the URL is not a registry."""
@@ -80,7 +86,9 @@ def _check_reachable(endpoint: str, advertised: tuple[str, ...]) -> None:
         raise UsageError(f"{endpoint} cannot be announced: only its own process can reach it")
     if is_everywhere(endpoint):
         if advertised:
-            raise UsageError(f"{endpoint} cannot be announced: it is all addresses, and clients need one")
+            raise UsageError(
+                f"{endpoint} cannot be announced: it is all addresses, and clients need one"
+            )
         raise UsageError(
             f"{endpoint} is all addresses of this machine: set advertise to the one that clients reach, "
             "such as tcp://10.0.0.7:*"

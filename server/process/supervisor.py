@@ -156,7 +156,9 @@ class Supervisor:
         signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
-        self._selector.register(woken, selectors.EVENT_READ, lambda: self._signalled(woken.recv(4096)))
+        self._selector.register(
+            woken, selectors.EVENT_READ, lambda: self._signalled(woken.recv(4096))
+        )
         self._live()
         try:
             self._start(0)  # the others once it serves: they would fail for the same reason
@@ -261,7 +263,9 @@ class Supervisor:
 
     def _ended(self, worker: Worker, status: int) -> None:
         how = (
-            f"ended with status {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
+            f"ended with status {status}"
+            if status >= 0
+            else f"was killed by {signal.Signals(-status).name}"
         )
         log.log(
             logging.INFO if worker.leaving and status == 0 else logging.ERROR,
@@ -305,7 +309,11 @@ class Supervisor:
     def _replace_next(self) -> None:
         """Start the replacement of the next worker that needs one; one at a time."""
         workers = self._workers.values()
-        if self._stopping or not self._serving or any(one.leaving or one.replaces for one in workers):
+        if (
+            self._stopping
+            or not self._serving
+            or any(one.leaving or one.replaces for one in workers)
+        ):
             return
         old = next((one for one in workers if one.generation < self._generation or one.asks), None)
         if old is not None:

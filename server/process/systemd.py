@@ -16,7 +16,14 @@ from ...errors import UsageError
 from ...transport.listening import InheritedSocket
 
 # Environment variables for this process only, not for its children.
-_OWN = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_OWN = (
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+)
 # The descriptor of the first inherited socket.
 _FIRST = 3
 
@@ -28,7 +35,10 @@ def notify(*lines: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+    with (
+        suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+    ):
         sender.setblocking(False)  # the manager may be slow, and the loop must not wait for it
         sender.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
         sender.send("\n".join(lines).encode())
@@ -77,7 +87,9 @@ def _inherited(descriptor: int) -> InheritedSocket:
     if listens and family in (socket.AF_INET, socket.AF_INET6):
         host = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
         return InheritedSocket(f"tcp://{host}:{address[1]}", descriptor)
-    raise UsageError(f"LISTEN_FDS: descriptor {descriptor} is not a listening TCP or Unix stream socket")
+    raise UsageError(
+        f"LISTEN_FDS: descriptor {descriptor} is not a listening TCP or Unix stream socket"
+    )
 
 
 def without_own(environment: Mapping[str, str]) -> dict[str, str]:

@@ -151,7 +151,9 @@ class Limiter:
         found = self._limit * min(1.0, _TOLERANCE / loaded.mean) + sqrt(self._limit)
         # If too few calls filled the limit, their good times say nothing about a higher one.
         if found < self._limit or self.resource.taken + 1 >= _FULL * self.resource.total:
-            self._limit = min(float(MOST), max(float(LEAST), self._limit + _STEP * (found - self._limit)))
+            self._limit = min(
+                float(MOST), max(float(LEAST), self._limit + _STEP * (found - self._limit))
+            )
             self.resource.total = int(self._limit)
         self._loaded = LimiterSample()
 
@@ -167,7 +169,9 @@ class Limiter:
         over = now - self._quiet >= _QUIET_SECONDS
         if over or any(sample.known(_QUIET_CALLS) for sample in self._measured.values()):
             # A method with too few calls keeps its old R0.
-            self._base |= {name: each.mean for name, each in self._measured.items() if each.many >= _FEW}
+            self._base |= {
+                name: each.mean for name, each in self._measured.items() if each.many >= _FEW
+            }
             self._end(now)
 
     def _end(self, now: float) -> None:

@@ -82,7 +82,9 @@ class Pool(Resource):
             self.ended, self._since = 0, now
         elif passed >= _COUNTED:
             # Shrink by at most half: one slow window may have other causes.
-            self._ahead = max(min(AHEAD, int(self.ended / passed * AHEAD_SECONDS)), self._ahead // 2)
+            self._ahead = max(
+                min(AHEAD, int(self.ended / passed * AHEAD_SECONDS)), self._ahead // 2
+            )
             self._hand_over()
             self.ended, self._since = 0, now
 
@@ -125,7 +127,9 @@ class Named:
 def checked(amounts: Mapping[str, float], owner: str) -> dict[str, float]:
     """The amounts by name, checked. Raises UsageError."""
     if not isinstance(amounts, Mapping):
-        raise UsageError(f"{owner}: resources must be amounts by name, such as {{'db': 1}}, not {amounts!r}")
+        raise UsageError(
+            f"{owner}: resources must be amounts by name, such as {{'db': 1}}, not {amounts!r}"
+        )
     for name, amount in amounts.items():
         number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
         if not isinstance(name, str) or not name or not number or not 1 / _PARTS <= amount <= 1e12:

@@ -143,7 +143,17 @@ class Queue:
     limits on its running calls.
     """
 
-    __slots__ = ("inside", "limiters", "lines", "name", "named", "needs", "pool", "seconds", "tickets")
+    __slots__ = (
+        "inside",
+        "limiters",
+        "lines",
+        "name",
+        "named",
+        "needs",
+        "pool",
+        "seconds",
+        "tickets",
+    )
 
     def __init__(
         self,
@@ -161,7 +171,9 @@ class Queue:
         units = [*limits, *(limiter.resource for limiter in limiters)]
         self.needs: Needs = (*(pool.needs if pool else ()), *((each, 1) for each in units), *named)
         # Needs that a call holds once a worker has taken it from the pool's door.
-        self.inside: Needs = tuple(each for each in self.needs if pool is None or each[0] is not pool.door)
+        self.inside: Needs = tuple(
+            each for each in self.needs if pool is None or each[0] is not pool.door
+        )
         self.seconds = 0.0  # mean running time; kept only with limiters
         self.lines: dict[TurnTaker, Line] = {}
         self.tickets = Ordered()  # of all lines; a replaced ticket is ignored
@@ -333,7 +345,9 @@ class Scheduler(Generic[C]):
         """Reserve the needs of the queue's first call if it has waited longer than `aging`."""
         if queue.named and now - self._first(queue)[4] > self._aging:
             self._claimed.update(resource for resource, _ in queue.named)
-            self._claimed.update(each for each, amount in queue.needs if each.taken + amount > each.total)
+            self._claimed.update(
+                each for each, amount in queue.needs if each.taken + amount > each.total
+            )
 
     def _take(self, queue: Queue, now: float, found: list[C]) -> None:
         """Take the queue's next call, and those behind it while no other client waits."""

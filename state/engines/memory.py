@@ -65,14 +65,18 @@ class MemoryEngine(Engine):
             now = time.monotonic()
             store.rows.check(checks, now, before)
             store.revision += 1
-            store.rows.apply([_change(name, write, store.revision, now) for name, write in writes.items()])
+            store.rows.apply(
+                [_change(name, write, store.revision, now) for name, write in writes.items()]
+            )
             if store.revision % _SWEEP_EVERY == 0:
                 store.rows.sweep(now)
             return store.revision
 
     def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:  # noqa: ARG002
         with self._store.lock:
-            return self._store.rows.changes(prefix, since, limit, time.monotonic(), self._store.revision)
+            return self._store.rows.changes(
+                prefix, since, limit, time.monotonic(), self._store.revision
+            )
 
     def revision(self, timeout: float) -> int:  # noqa: ARG002
         return self._store.revision

@@ -80,7 +80,9 @@ def _hub() -> Any:
     return None if hub is None or gevent.getcurrent() is hub else hub
 
 
-def _outcome(function: Callable[..., T], args: tuple[Any, ...]) -> tuple[T | None, Exception | None]:
+def _outcome(
+    function: Callable[..., T], args: tuple[Any, ...]
+) -> tuple[T | None, Exception | None]:
     """The result or error as a value, since gevent prints an exception raised in its pool."""
     try:
         return function(*args), None

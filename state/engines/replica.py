@@ -164,7 +164,11 @@ class ReplicaEngine(Engine):
             try:
                 self._look(anew=True)
             except Exception as error:
-                if self._closing or time.monotonic() > end or not isinstance(error, errors.Unavailable):
+                if (
+                    self._closing
+                    or time.monotonic() > end
+                    or not isinstance(error, errors.Unavailable)
+                ):
                     return error
                 self._rest(_AGAIN)
             else:
@@ -202,7 +206,9 @@ class ReplicaEngine(Engine):
             if self._looked - self._swept > _SWEPT:
                 self._swept = self._looked
                 self._rows.sweep(now)
-            there = [number for number, (version, _) in self._waiting.items() if version <= self.reached]
+            there = [
+                number for number, (version, _) in self._waiting.items() if version <= self.reached
+            ]
             functions = [self._waiting.pop(number)[1] for number in there]
         for function in functions:
             function()

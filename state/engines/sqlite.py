@@ -19,7 +19,18 @@ from typing import Any
 
 from ...backends import native
 from ...errors import Unavailable, UsageError
-from .base import REMEMBERED, Change, Changes, Conflict, Engine, Missing, Row, Snapshot, TooLate, Write
+from .base import (
+    REMEMBERED,
+    Change,
+    Changes,
+    Conflict,
+    Engine,
+    Missing,
+    Row,
+    Snapshot,
+    TooLate,
+    Write,
+)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -52,7 +63,9 @@ class _Job:
 
     __slots__ = ("before", "checks", "error", "revision", "writes")
 
-    def __init__(self, checks: Mapping[str, int], writes: Mapping[str, Write], before: float) -> None:
+    def __init__(
+        self, checks: Mapping[str, int], writes: Mapping[str, Write], before: float
+    ) -> None:
         self.checks = checks
         self.writes = writes
         self.before = before
@@ -96,7 +109,9 @@ class SqliteEngine(Engine):
                 return Snapshot([_row(reader.execute(_READ, (names[0], now)).fetchone())], now)
             # One statement is one moment. It is also quicker where other threads need the
             # interpreter.
-            found = reader.execute(_READ_MANY.format(", ".join("?" * len(names))), (*names, now)).fetchall()
+            found = reader.execute(
+                _READ_MANY.format(", ".join("?" * len(names))), (*names, now)
+            ).fetchall()
             rows = {name: Row(value, revision) for name, value, revision in found}
             return Snapshot([rows.get(name) for name in names], now)
         except sqlite3.Error as error:
@@ -171,7 +186,9 @@ class SqliteEngine(Engine):
             self._reader.close()
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5.0)
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False, timeout=5.0
+        )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         return connection

@@ -163,7 +163,9 @@ class ValkeyEngine(Engine):
         # Otherwise all threads share them.
         self._connections: Any = native.local() if patched else SimpleNamespace()
         # In braces: a cluster then keeps them on one node.
-        self._keys = [f"{{{prefix}}}:{name}" for name in ("rows", "revision", "changed", "expiring")]
+        self._keys = [
+            f"{{{prefix}}}:{name}" for name in ("rows", "revision", "changed", "expiring")
+        ]
         self._read, self._commit = _Script(_READ), _Script(_COMMIT)
         self._changes, self._revision = _Script(_CHANGES), _Script(_REVISION)
 
@@ -186,7 +188,12 @@ class ValkeyEngine(Engine):
         for name, write in writes.items():
             removed = write.value is None
             seconds = REMEMBERED if removed else write.seconds or 0.0
-            words += [name, "D" if removed else "V", int(seconds * 1000 + 0.999), write.value or b""]
+            words += [
+                name,
+                "D" if removed else "V",
+                int(seconds * 1000 + 0.999),
+                write.value or b"",
+            ]
         answer = self._run(self._commit, words, timeout, changes=True)
         if answer[0] == b"conflict":
             raise Conflict(answer[1].decode())
@@ -195,9 +202,13 @@ class ValkeyEngine(Engine):
         return int(answer[1])
 
     def changes(self, prefix: str, since: int, limit: int, timeout: float) -> Changes:
-        reached, now, *found = self._run(self._changes, [prefix, since, limit], timeout, changes=False)
+        reached, now, *found = self._run(
+            self._changes, [prefix, since, limit], timeout, changes=False
+        )
         changes = [
-            Change(name.decode(), value, int(revision), int(expires) / 1000 if int(expires) else None)
+            Change(
+                name.decode(), value, int(revision), int(expires) / 1000 if int(expires) else None
+            )
             for name, revision, value, expires in found
         ]
         return Changes(changes, max(since, int(reached)), int(now) / 1000)
@@ -230,7 +241,9 @@ class ValkeyEngine(Engine):
             except redis.exceptions.NoScriptError:  # the server was restarted
                 answer = self._ask(connection, end, "EVAL", script.text, 4, *self._keys, *words)
         except redis.exceptions.ResponseError as error:
-            raise Unavailable(f"the state store {self._name} refused: {error}", started=False) from None
+            raise Unavailable(
+                f"the state store {self._name} refused: {error}", started=False
+            ) from None
         except (redis.RedisError, OSError) as error:
             # The connection is dropped: its late reply would be taken for another operation's.
             why = str(error) or type(error).__name__

@@ -164,7 +164,11 @@ def fenced(fence: Fence, held: Row | None, now: float) -> tuple[int, float]:
     which the commit must happen. Raises FailedPrecondition if another process holds the lock or its
     lease has ended.
     """
-    if held is None or token_of(held) != fence.token or now >= (ends := _holder.decode(held.value).ends):
+    if (
+        held is None
+        or token_of(held) != fence.token
+        or now >= (ends := _holder.decode(held.value).ends)
+    ):
         raise errors.FailedPrecondition(
             f"lock {fence.name!r} is no longer held with token {fence.token}: nothing was written"
         )

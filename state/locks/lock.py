@@ -126,7 +126,9 @@ class Lock:
         token, self.token = self.token, 0
         self._state.renewals.remove(self)
         if token:
-            change_own(self._state.engine, Fence(self.name, token), None, self._state.patience(_FAREWELL))
+            change_own(
+                self._state.engine, Fence(self.name, token), None, self._state.patience(_FAREWELL)
+            )
 
     async def arelease(self) -> None:
         """`release` without blocking the asyncio loop."""
@@ -138,7 +140,10 @@ class Lock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._leave(error, self.held)
 
@@ -148,7 +153,10 @@ class Lock:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self._state.run(self._leave, error, self.held)
 

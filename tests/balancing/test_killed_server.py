@@ -38,7 +38,9 @@ def test_calls_of_a_killed_server_are_answered_by_another(
     runs.touch()
     monkeypatch.setenv("RUNS", str(runs))
     store = f"sqlite:///{tmp_path / 'state.db'}"
-    first, second = (start_server(backend, "service", "--state", store, path=KILLED) for _ in range(2))
+    first, second = (
+        start_server(backend, "service", "--state", store, path=KILLED) for _ in range(2)
+    )
     policy = Given(first.endpoint)
     with ringback.connect(first.endpoint, second.endpoint, policy=policy, timeout=20.0) as client:
         for _ in range(2):
@@ -46,8 +48,12 @@ def test_calls_of_a_killed_server_are_answered_by_another(
         naps, payments, mails = [], [], []
         for number in range(EACH):
             naps.append(client.fire("nap", 0.4))
-            payments.append(client.options(idempotency_key=f"pay {number}").fire("pay", 0.2, str(number)))
-            mails.append(client.options(idempotency_key=f"mail {number}").fire("mail", 0.2, str(number)))
+            payments.append(
+                client.options(idempotency_key=f"pay {number}").fire("pay", 0.2, str(number))
+            )
+            mails.append(
+                client.options(idempotency_key=f"mail {number}").fire("mail", 0.2, str(number))
+            )
         time.sleep(0.3)
         first.kill()
         assert [nap.result(2 * SOON) for nap in naps] == [0.4] * EACH

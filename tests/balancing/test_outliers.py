@@ -166,7 +166,11 @@ def test_where_half_are_slow_at_most_half_is_out():
 
 def test_it_is_tried_when_its_time_is_over():
     watch = out()
-    assert [watch.outliers.due(watch.first, now) for now in (0.0, 0.99, 1.0)] == [False, False, True]
+    assert [watch.outliers.due(watch.first, now) for now in (0.0, 0.99, 1.0)] == [
+        False,
+        False,
+        True,
+    ]
 
 
 def test_what_is_tried_is_not_tried_with_another_call():
@@ -185,7 +189,14 @@ def test_it_is_fit_when_the_call_that_tried_it_was_answered():
 
 def test_it_is_out_for_twice_as_long_when_that_failed():
     watch = out()
-    for now, seconds in ((1.0, 2.0), (3.0, 4.0), (7.0, 8.0), (15.0, 16.0), (31.0, 30.0), (61.0, 30.0)):
+    for now, seconds in (
+        (1.0, 2.0),
+        (3.0, 4.0),
+        (7.0, 8.0),
+        (15.0, 16.0),
+        (31.0, 30.0),
+        (61.0, 30.0),
+    ):
         watch.outliers.tried(watch.first)
         watch.fail(now=now, tried=True)
         assert (watch.first.condition, watch.first.until) == (OUT, now + seconds)
@@ -357,7 +368,9 @@ def test_who_is_silent_takes_the_place_of_one_that_may_be_out():
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["fail", "answer", "look", "try", "well", "give up"]), st.integers(0, 4)),
+        st.tuples(
+            st.sampled_from(["fail", "answer", "look", "try", "well", "give up"]), st.integers(0, 4)
+        ),
         max_size=60,
     )
 )

@@ -9,7 +9,15 @@ import heapq
 import random
 
 import pytest
-from ringback.balancing import Ejection, LeastInFlight, Load, PeakEwma, Policy, RoundRobin, TwoChoices
+from ringback.balancing import (
+    Ejection,
+    LeastInFlight,
+    Load,
+    PeakEwma,
+    Policy,
+    RoundRobin,
+    TwoChoices,
+)
 from ringback.balancing.outliers import LOOK, Health, HealthCondition, Outliers
 
 # Seconds that a call takes, and calls a second.

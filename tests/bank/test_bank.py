@@ -43,7 +43,9 @@ class Servers:
         self._running: dict[Any, ServerProcess] = {}
         with ThreadPoolExecutor(len(SERVERS)) as starting:
             begun = {kind: starting.submit(self._started, kind) for kind in SERVERS}
-        self._running.update((kind, each.result()) for kind, each in begun.items() if not each.exception())
+        self._running.update(
+            (kind, each.result()) for kind, each in begun.items() if not each.exception()
+        )
         for each in begun.values():
             if each.exception():
                 self.close()
@@ -77,7 +79,9 @@ class Servers:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "valkey"] if FULL else ["sqlite"])
-def servers(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+def servers(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Servers]:
     home = tmp_path_factory.mktemp("bank")
     registry, state, valkey = f"sqlite:///{home}/registry.db", f"sqlite:///{home}/bank.db", None
     if request.param == "valkey":
@@ -119,7 +123,9 @@ class Seen:
         self.stale: list[str] = []
         self.given_up = False  # whether nobody asks again any more
 
-    def pay(self, gateway: ThreadingClient, name: str, source: str, target: str, amount: int) -> bool:
+    def pay(
+        self, gateway: ThreadingClient, name: str, source: str, target: str, amount: int
+    ) -> bool:
         """Whether it was done; asked for again until that is known."""
 
         def ask() -> bool:
@@ -199,7 +205,9 @@ def test_who_asks_for_it_reads_what_it_has_written_and_others_need_not(client_of
         return not without.stale and time.monotonic() < end
 
     with ThreadPoolExecutor(1) as beside:
-        other = beside.submit(save, without, "other", gateway, accounts, nothing_stale, session=False)
+        other = beside.submit(
+            save, without, "other", gateway, accounts, nothing_stale, session=False
+        )
         save(with_session, "one", gateway, accounts, lambda: with_session.reads < 300, session={})
         other.result()
     assert not with_session.stale
@@ -207,7 +215,9 @@ def test_who_asks_for_it_reads_what_it_has_written_and_others_need_not(client_of
 
 
 @pytest.mark.timeout(size(120, 1800))
-def test_no_money_is_lost_or_made_and_no_transfer_done_twice_whoever_dies(servers, client_of, capsys):
+def test_no_money_is_lost_or_made_and_no_transfer_done_twice_whoever_dies(
+    servers, client_of, capsys
+):
     seed = int(os.environ.get("RINGBACK_SEED", 0)) or random.SystemRandom().randrange(1 << 32)
     print(f"RINGBACK_SEED={seed}")
     least, seen, begun = size(1500, 20_000), Seen(), time.monotonic()
@@ -229,7 +239,9 @@ def test_no_money_is_lost_or_made_and_no_transfer_done_twice_whoever_dies(server
             seen.pay(gateways[number % 4], name, source, target, chance.randint(1, OPENED))
 
     def saver(number: int) -> None:
-        save(seen, f"saver {number}", gateways[number % 4], client_of("accounts"), go_on, session={})
+        save(
+            seen, f"saver {number}", gateways[number % 4], client_of("accounts"), go_on, session={}
+        )
 
     with ThreadPoolExecutor(CUSTOMERS + SAVERS) as working:
         work = [working.submit(customer, number) for number in range(CUSTOMERS)]

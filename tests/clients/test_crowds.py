@@ -56,7 +56,8 @@ def crowd(client: Any, seconds: float, seed: int) -> Counter[str]:
             counts.update(own)
 
     threads = [
-        threading.Thread(target=work, args=(random.Random(seed + n),), daemon=True) for n in range(THREADS)
+        threading.Thread(target=work, args=(random.Random(seed + n),), daemon=True)
+        for n in range(THREADS)
     ]
     for thread in threads:
         thread.start()
@@ -76,7 +77,9 @@ def seed(request) -> int:
 
 def test_a_crowd_of_threads_waits_for_nothing_in_vain(running_server, backend, seed):
     with ringback.connect(running_server(backend).endpoint) as client:
-        client.call("echo", 1)  # until it is connected, a call whose time is over ends as Unavailable
+        client.call(
+            "echo", 1
+        )  # until it is connected, a call whose time is over ends as Unavailable
         counts = crowd(client, 3.0, seed)
     assert counts["right"] > 1000
     assert set(counts) <= {"right", "DeadlineExceeded"}

@@ -215,7 +215,9 @@ del client
 
 
 @pytest.mark.parametrize("style", ["threading", "gevent"])
-def test_the_end_of_the_program_waits_for_the_calls_of_a_dropped_client(endpoint, run_program, style):
+def test_the_end_of_the_program_waits_for_the_calls_of_a_dropped_client(
+    endpoint, run_program, style
+):
     done = run_program(
         "-c",
         LAST

@@ -140,7 +140,9 @@ else:
 
 
 @pytest.mark.parametrize("style", ["threading", "gevent", "asyncio"])
-def test_a_call_that_failed_leaves_nothing_to_the_garbage_collector(style, running_server, run_program):
+def test_a_call_that_failed_leaves_nothing_to_the_garbage_collector(
+    style, running_server, run_program
+):
     if style == "gevent":
         pytest.importorskip("gevent")
     endpoint = running_server(chosen_backends()[0]).endpoint
@@ -148,7 +150,9 @@ def test_a_call_that_failed_leaves_nothing_to_the_garbage_collector(style, runni
     assert ended.status == 0, ended
     left = dict(line.split() for line in ended.lines)
     assert list(left) == ["call", "fire"], ended
-    assert all(int(objects) < 30 for objects in left.values()), ended  # for 30 calls; a cycle has several
+    assert all(int(objects) < 30 for objects in left.values()), (
+        ended
+    )  # for 30 calls; a cycle has several
 
 
 # Clients until no descriptor is left, and what comes then.
@@ -194,7 +198,9 @@ here.run(script)
 
 
 @pytest.mark.parametrize("style", ["threading", "gevent", "asyncio"])
-def test_a_client_for_which_there_is_no_descriptor_says_so_and_takes_none(style, running_server, run_program):
+def test_a_client_for_which_there_is_no_descriptor_says_so_and_takes_none(
+    style, running_server, run_program
+):
     if style == "gevent":
         pytest.importorskip("gevent")
     endpoint = running_server(chosen_backends()[0]).endpoint
@@ -202,4 +208,6 @@ def test_a_client_for_which_there_is_no_descriptor_says_so_and_takes_none(style,
         "-W", "error", "-c", TOO_MANY, style, endpoint, str(TESTS), str(TESTS / "conformance")
     )
     assert (ended.status, ended.err) == (0, ""), ended
-    assert re.fullmatch(r"cannot connect.*: Too many open files in this process\n", ended.out), ended
+    assert re.fullmatch(r"cannot connect.*: Too many open files in this process\n", ended.out), (
+        ended
+    )

@@ -57,7 +57,9 @@ def test_an_upload_begins_once_where_a_call_before_it_fails():
     assert asyncio.run(main()) == 1
 
 
-def test_the_reading_thread_rests_beside_a_call_that_was_not_fired(running_server, backend, connected):
+def test_the_reading_thread_rests_beside_a_call_that_was_not_fired(
+    running_server, backend, connected
+):
     """Its caller reads the answer by itself."""
     client = connected(running_server(backend).endpoint)
     client.call("echo", 0)

@@ -38,7 +38,12 @@ def test_a_server_without_keys_says_null(bind: str) -> None:
 def test_a_server_with_keys_says_curve(bind: str, tmp_path: Path) -> None:
     keys.make(tmp_path, "server")
     (tmp_path / "authorized").mkdir()
-    keys_of = ("--secret-key", f"{tmp_path}/server.key_secret", "--authorized-keys", f"{tmp_path}/authorized")
+    keys_of = (
+        "--secret-key",
+        f"{tmp_path}/server.key_secret",
+        "--authorized-keys",
+        f"{tmp_path}/authorized",
+    )
     os.link(tmp_path / "server.key", tmp_path / "authorized" / "server.key")
     for endpoint in served(bind, *keys_of, "--transport", "libzmq"):
         assert mechanism_of(endpoint) == "CURVE"

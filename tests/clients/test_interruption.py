@@ -102,7 +102,9 @@ def test_an_exception_at_any_point_hangs_no_call(connect, name, capsys):
             break
         tried, raised, number = tried + 1, raised + came_out, number + stride
     with capsys.disabled():
-        print(f"\n{type(client).__name__}.{name}: {tried} of {points.passed} points, {raised} raised")
+        print(
+            f"\n{type(client).__name__}.{name}: {tried} of {points.passed} points, {raised} raised"
+        )
     assert raised > tried * 0.9
 
 

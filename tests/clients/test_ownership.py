@@ -57,7 +57,9 @@ def test_the_asyncio_client_outside_a_loop_says_so(endpoint):
         connect(endpoint).fire("ringback.ping")
 
 
-def test_the_blocking_client_on_a_running_loop_warns_once_and_names_the_right_module(endpoint, connected):
+def test_the_blocking_client_on_a_running_loop_warns_once_and_names_the_right_module(
+    endpoint, connected
+):
     client = connected(endpoint)
 
     async def use() -> list[str]:
@@ -280,7 +282,9 @@ def test_listeners_that_are_due_are_called_before_close_returns(endpoint):
         client = connect(endpoint)
         await client.call("ringback.ping")
         client.on_state(states.append)
-        client._tell_state("busy")  # as the last thing that its transport does in this turn of the loop
+        client._tell_state(
+            "busy"
+        )  # as the last thing that its transport does in this turn of the loop
         await client.close()
         assert states == ["busy"]
 

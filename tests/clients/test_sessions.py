@@ -49,7 +49,9 @@ def between(url: str) -> Iterator[ringback.Server]:
 
     settings = {"bind": "tcp://127.0.0.1:*", "backend": "threading"}
     with (
-        ringback.Server(load_service(f"{COPIED}:service"), role="primary", state=url, **settings) as primary,
+        ringback.Server(
+            load_service(f"{COPIED}:service"), role="primary", state=url, **settings
+        ) as primary,
         ringback.Server(service, **settings) as server,
     ):
         yield server

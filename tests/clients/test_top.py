@@ -42,7 +42,12 @@ def look(seconds: float, **methods: dict[str, Any]) -> dict[str, Any]:
 
 
 def method(
-    calls: int, *, in_flight: int = 0, errors: int = 0, refused: int = 0, times: list[int] | None = None
+    calls: int,
+    *,
+    in_flight: int = 0,
+    errors: int = 0,
+    refused: int = 0,
+    times: list[int] | None = None,
 ) -> dict[str, Any]:
     return {
         "calls": calls,
@@ -133,7 +138,9 @@ def test_it_looks_at_a_real_server(run_program) -> None:
         ringback.connect(server.endpoint) as client,
     ):
         client.call("echo", 1)
-        ran = run_program("-m", "ringback", "top", server.endpoint, "--interval", "0.1", within=SOON)
+        ran = run_program(
+            "-m", "ringback", "top", server.endpoint, "--interval", "0.1", within=SOON
+        )
     assert ran.status == 0, ran
     assert ran.lines[0].startswith("looked_at on threading, process ")
     assert any(line.startswith("echo ") for line in ran.lines)
@@ -150,7 +157,9 @@ def test_servers_are_added_up_and_sorted() -> None:
     first = (
         look(10.0, pay=method(100, times=[100]), stock=method(0)),
         look(
-            12.0, pay=method(160, errors=6, times=[160]), stock=method(20, times=[0, 0, 0, 0, 0, 0, 0, 0, 20])
+            12.0,
+            pay=method(160, errors=6, times=[160]),
+            stock=method(20, times=[0, 0, 0, 0, 0, 0, 0, 0, 20]),
         ),
     )
     other = (

@@ -91,7 +91,9 @@ class FiredShopOnAsyncio(Protocol):
 
 
 class FiredShopOnTwisted(Protocol):
-    def order(self, item: str, *, callback: Callable[[Order], object] | None = None) -> Deferred[Order]: ...
+    def order(
+        self, item: str, *, callback: Callable[[Order], object] | None = None
+    ) -> Deferred[Order]: ...
 
 
 def test_a_method_that_returns_a_future_is_fired() -> None:
@@ -235,13 +237,17 @@ class Wrong:
         def add(cls, a: int) -> int: ...
 
     class WithCallback(Protocol):
-        def add(self, a: int, b: int, *, callback: Callable[[int], object] | None = None) -> int: ...
+        def add(
+            self, a: int, b: int, *, callback: Callable[[int], object] | None = None
+        ) -> int: ...
 
     class AwaitedWithCallback(Protocol):
         async def add(self, *, errback: Callable[[Exception], object] | None = None) -> int: ...
 
     class Positional(Protocol):
-        def order(self, item: str, callback: Callable[[Order], object] | None = None) -> Future[Order]: ...
+        def order(
+            self, item: str, callback: Callable[[Order], object] | None = None
+        ) -> Future[Order]: ...
 
     class PerhapsFuture(Protocol):
         def order(self, item: str) -> Future[Order] | None: ...
@@ -280,7 +286,11 @@ class Wrong:
         (connect, Wrong.Unmet, "Unmet.count: bad value for option 'returns'"),
         (connect, int, "typed.. needs a Protocol class, not <class 'int'>"),
         (connect, Wrong.WithCallback, r"to fire, def add\(..., \*, callback=...\) -> Future\[T\]"),
-        (ringback.clients.asyncio.connect, Wrong.AwaitedWithCallback, "AwaitedWithCallback.add is not"),
+        (
+            ringback.clients.asyncio.connect,
+            Wrong.AwaitedWithCallback,
+            "AwaitedWithCallback.add is not",
+        ),
         (
             connect,
             Wrong.Positional,
@@ -288,7 +298,11 @@ class Wrong:
         ),
         (connect, Wrong.PerhapsFuture, "PerhapsFuture.order is not what this client answers with"),
         (connect, Wrong.Generic, "Generic.order returns a type variable"),
-        (ringback.clients.asyncio.connect, Wrong.AwaitedStreamToo, "AwaitedStreamToo.count is not what"),
+        (
+            ringback.clients.asyncio.connect,
+            Wrong.AwaitedStreamToo,
+            "AwaitedStreamToo.count is not what",
+        ),
         (GeventClient, Wrong.Awaited, "Awaited.add is not what this client answers with"),
         (
             ringback.clients.asyncio.connect,

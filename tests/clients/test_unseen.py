@@ -11,7 +11,9 @@ CALLS = 5000
 
 
 @pytest.mark.parametrize("style", ["threading", "gevent"])
-def test_a_killed_server_makes_few_lines_also_at_the_end_of_the_program(start_server, run_program, style):
+def test_a_killed_server_makes_few_lines_also_at_the_end_of_the_program(
+    start_server, run_program, style
+):
     server = start_server(chosen_backends()[0])
     done = run_program(
         "-c",
@@ -27,7 +29,9 @@ os.kill({server.process.pid}, signal.SIGKILL)
 client.close()
 """,
     )
-    lines = [line for line in done.err.splitlines() if "unhandled error of a fired call: nap" in line]
+    lines = [
+        line for line in done.err.splitlines() if "unhandled error of a fired call: nap" in line
+    ]
     more = [re.search(r"\(and ([\d,]+) more\)", line) for line in lines]
     assert done.status == 0, done
     assert len(lines) <= 10
@@ -35,7 +39,9 @@ client.close()
 
 
 @pytest.mark.parametrize("style", ["threading", "gevent"])
-def test_an_error_that_is_held_to_the_end_of_the_interpreter_is_one_line(start_server, run_program, style):
+def test_an_error_that_is_held_to_the_end_of_the_interpreter_is_one_line(
+    start_server, run_program, style
+):
     server = start_server(chosen_backends()[0])
     done = run_program(
         "-c",

@@ -46,7 +46,9 @@ def _worse(values: dict[str, list[float]]) -> set[int]:
     return {int(each.contrast.against) for each in claims if each.sure and each.outcome == "better"}
 
 
-def _values(rounds: int, chance: np.random.Generator, slowdown: float = 0.0) -> dict[str, list[float]]:
+def _values(
+    rounds: int, chance: np.random.Generator, slowdown: float = 0.0
+) -> dict[str, list[float]]:
     """Throughputs by server and round, of which the first server is the slower one."""
     values: dict[str, list[float]] = {str(server): [] for server in range(_SERVERS)}
     for _ in range(rounds):
@@ -75,8 +77,12 @@ def _speeds(slices: int, chance: np.random.Generator) -> NDArray[np.float64]:
     begins = np.arange(slices) * _STEP
     done = np.interp(begins + _SLICE, edges, work) - np.interp(begins, edges, work)
     stalls = chance.uniform(0, end, chance.poisson(_STALLS * end))
-    for begin, seconds in zip(stalls, _STALL * (1 + chance.pareto(_PARETO, len(stalls))), strict=True):
-        lost = np.clip(np.minimum(begins + _SLICE, begin + seconds) - np.maximum(begins, begin), 0, None)
+    for begin, seconds in zip(
+        stalls, _STALL * (1 + chance.pareto(_PARETO, len(stalls))), strict=True
+    ):
+        lost = np.clip(
+            np.minimum(begins + _SLICE, begin + seconds) - np.maximum(begins, begin), 0, None
+        )
         done = np.maximum(done - lost, 0.02 * _SLICE)
     speeds: NDArray[np.float64] = done / _SLICE
     return speeds

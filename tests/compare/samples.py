@@ -126,7 +126,12 @@ def cell(
     chance = random.Random(seed)
     shared = [chance.lognormvariate(0, 3 * noise) for _ in range(rounds)]
     return [
-        result(name, workload, style, [speed * each * chance.lognormvariate(0, noise) for each in shared])
+        result(
+            name,
+            workload,
+            style,
+            [speed * each * chance.lognormvariate(0, noise) for each in shared],
+        )
         for name, speed in speeds.items()
     ]
 
@@ -135,7 +140,9 @@ def report(*results: Result, **changes: Any) -> Report:
     fields: dict[str, Any] = {
         "environment": environment(),
         "design": Design(
-            rounds=8, explanations={"echo": "32 bytes back", "io": "waits 10 ms"}, command="ringback compare"
+            rounds=8,
+            explanations={"echo": "32 bytes back", "io": "waits 10 ms"},
+            command="ringback compare",
         ),
         "results": list(results),
         "complete": True,
@@ -165,10 +172,20 @@ def whole() -> Report:
         arms=[Arm(name, name) for name in BACKENDS],
         peers=[
             result(
-                "rpyc", "io", STYLES[0], [900.0, 950.0], client="rpyc", peer=True, difference="threads & more"
+                "rpyc",
+                "io",
+                STYLES[0],
+                [900.0, 950.0],
+                client="rpyc",
+                peer=True,
+                difference="threads & more",
             )
         ],
-        checks=[Check("control", True, "the same arm twice in 8 rounds: server_cpu 1.000 (0.990..1.010)")],
+        checks=[
+            Check(
+                "control", True, "the same arm twice in 8 rounds: server_cpu 1.000 (0.990..1.010)"
+            )
+        ],
         speed=Speed(0.9, 0.98),
     )
 

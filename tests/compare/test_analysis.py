@@ -40,7 +40,9 @@ def figures(made: Report) -> set[str]:
 def disturb(made: Result, *rounds: int, **changes: Any) -> None:
     """Little's law closes in these rounds no more."""
     changes["little"] = Little(0.9, False)
-    made.rounds = [replace(each, **changes) if each.round in rounds else each for each in made.rounds]
+    made.rounds = [
+        replace(each, **changes) if each.round in rounds else each for each in made.rounds
+    ]
 
 
 def limited(results: list[Result]) -> list[Result]:
@@ -154,7 +156,9 @@ def test_what_more_is_claimed_the_less_is_sure() -> None:
 
 
 def test_claims_are_in_the_order_of_workloads_and_of_call_styles() -> None:
-    kinds = [(workload, style) for workload in ("echo", "io", "cpu", "scenario") for style in STYLES]
+    kinds = [
+        (workload, style) for workload in ("echo", "io", "cpu", "scenario") for style in STYLES
+    ]
     speeds = {"asyncio": 1000.0, "gevent": 800.0}
     made = analysed(*(made for kind in reversed(kinds) for made in cell(speeds, *kind)))
     assert [(each.workload, each.style) for each in made.claims if each.of_arms] == kinds
@@ -166,19 +170,35 @@ def test_claims_are_in_the_order_of_workloads_and_of_call_styles() -> None:
 FIGURE_OF = {
     "server_cpu": ("echo", "pooled", "payload-1k", "payload-64k", "payload-1m", "echo-rate"),
     "p50": ("lone",),
-    "throughput": ("io", "io-async", "cpu", "mixed", "overload", "stream", "counter", "read", "scenario"),
+    "throughput": (
+        "io",
+        "io-async",
+        "cpu",
+        "mixed",
+        "overload",
+        "stream",
+        "counter",
+        "read",
+        "scenario",
+    ),
 }
 
 
 @pytest.mark.parametrize(
-    ("workload", "figure"), [(each, figure) for figure, names in FIGURE_OF.items() for each in names]
+    ("workload", "figure"),
+    [(each, figure) for figure, names in FIGURE_OF.items() for each in names],
 )
 def test_what_a_cell_is_compared_by_is_fixed_for_its_workload(workload: str, figure: str) -> None:
     results = cell({"asyncio": 1000.0, "gevent": 400.0}, workload)
     if workload in WORKLOADS and WORKLOADS[workload].open:
         results = opened(results)
     [claim] = analysed(*results).claims
-    assert (claim.figure, claim.arm, claim.against, claim.verdict) == (figure, "asyncio", "gevent", "better")
+    assert (claim.figure, claim.arm, claim.against, claim.verdict) == (
+        figure,
+        "asyncio",
+        "gevent",
+        "better",
+    )
     # Of times and costs too, a ratio above 1 is better.
     assert claim.ratio == pytest.approx(2.5, rel=0.05)
     assert figures(analysed(*limited(results))) == {figure}
@@ -190,12 +210,16 @@ def test_calls_at_a_rate_are_compared_by_their_median_time(workload: str) -> Non
     assert figures(analysed(*results)) == {"p50"}
 
 
-@pytest.mark.parametrize(("slower", "expected"), [(1.9, "unclear"), (2.1, "better"), (1.001, "equal")])
+@pytest.mark.parametrize(
+    ("slower", "expected"), [(1.9, "unclear"), (2.1, "better"), (1.001, "equal")]
+)
 def test_a_tail_is_claimed_from_twice_the_time_on(
     slower: float, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(WORKLOADS, "io", WORKLOADS["io"]._replace(figure="p99"))
-    [claim] = analysed(*cell({"asyncio": 1000.0, "gevent": 1000.0 / slower}, "io", noise=0.002)).claims
+    [claim] = analysed(
+        *cell({"asyncio": 1000.0, "gevent": 1000.0 / slower}, "io", noise=0.002)
+    ).claims
     assert (claim.figure, claim.verdict) == ("p99", expected)
     assert claim.ratio == pytest.approx(slower, rel=0.01)
 
@@ -210,7 +234,9 @@ def test_an_arm_that_lacks_the_figure_in_a_round_is_not_compared() -> None:
 
 
 @pytest.mark.parametrize("workload", ["io", "lone"])
-def test_what_the_client_bounds_is_better_than_what_it_beats_and_no_more_is_known(workload: str) -> None:
+def test_what_the_client_bounds_is_better_than_what_it_beats_and_no_more_is_known(
+    workload: str,
+) -> None:
     speeds = {"asyncio": 1000.0, "gevent": 800.0, "twisted": 1001.0}
     results = cell(speeds, workload, noise=0.003)
     results[0].limit = "client"
@@ -255,7 +281,11 @@ def test_what_is_not_sound_is_not_compared(changes: dict[str, object]) -> None:
 
 
 def controls(
-    workload: str = "io", noise: float = 0.0, cpu_noise: float = 0.0, ratio: float = 1.0, rounds: int = 8
+    workload: str = "io",
+    noise: float = 0.0,
+    cpu_noise: float = 0.0,
+    ratio: float = 1.0,
+    rounds: int = 8,
 ) -> list[ControlPair]:
     """Of calls/s and times that differ by so much, one way and the other, and of CPU time that does."""
     found = []
@@ -301,7 +331,11 @@ def test_a_control_in_which_littles_law_is_off_does_not_count() -> None:
 
 
 def test_the_control_is_judged_by_the_figure_of_its_cell() -> None:
-    results = [made for style in STYLES for made in cell({"asyncio": 1000.0, "gevent": 800.0}, "echo", style)]
+    results = [
+        made
+        for style in STYLES
+        for made in cell({"asyncio": 1000.0, "gevent": 800.0}, "echo", style)
+    ]
     # The client's own calls/s do not scatter at all, as they would not where all are given one rate.
     made = analysed(*results, controls=controls("echo", noise=0.0, cpu_noise=0.3))
     [twin] = made.twins
@@ -309,7 +343,9 @@ def test_the_control_is_judged_by_the_figure_of_its_cell() -> None:
     assert twin.high / twin.low > 1.05
 
 
-def test_a_control_has_each_figure_once_that_is_claimed_and_cells_of_a_round_are_one_value() -> None:
+def test_a_control_has_each_figure_once_that_is_claimed_and_cells_of_a_round_are_one_value() -> (
+    None
+):
     results = [
         made
         for workload in ("io", "io-async", "lone")
@@ -332,7 +368,9 @@ def test_a_control_has_each_figure_once_that_is_claimed_and_cells_of_a_round_are
 @pytest.mark.parametrize(("off", "ok"), [(0.15, True), (0.25, False)])
 def test_the_control_refuses_what_chance_does_once_in_a_thousand_runs(off: float, ok: bool) -> None:
     """t(7) is 5.41 at p = 0.001: here 3.9 (p = 0.006) and 6.5 (p = 0.0003)."""
-    made = analysed(*cell({"asyncio": 1000.0, "gevent": 500.0}), controls=controls(noise=0.1, ratio=1 + off))
+    made = analysed(
+        *cell({"asyncio": 1000.0, "gevent": 500.0}), controls=controls(noise=0.1, ratio=1 + off)
+    )
     assert [twin.ok for twin in made.twins] == [ok]
     assert bool(made.claims) == ok
     assert failed(made) == ([] if ok else ["control"])
@@ -348,7 +386,9 @@ def test_a_wrong_reply_spoils_the_run() -> None:
     made = analysed(*results)
     assert failed(made) == ["replies"]
     assert made.claims == []
-    assert made.verdict.text[0].endswith(f" replies: 1 wrong of {sum(each.calls for each in results):,}.")
+    assert made.verdict.text[0].endswith(
+        f" replies: 1 wrong of {sum(each.calls for each in results):,}."
+    )
 
 
 def test_a_run_of_which_more_than_half_is_void_claims_nothing() -> None:
@@ -374,7 +414,10 @@ def test_a_run_of_which_more_than_half_is_void_claims_nothing() -> None:
 
 def styles(slow: dict[str, float], fast: dict[str, float]) -> list[Result]:
     """Of request-reply and fire-and-callback."""
-    return [*cell(slow, "io", STYLES[0], noise=0.003), *cell(fast, "io", STYLES[1], noise=0.003, seed=2)]
+    return [
+        *cell(slow, "io", STYLES[0], noise=0.003),
+        *cell(fast, "io", STYLES[1], noise=0.003, seed=2),
+    ]
 
 
 def of_styles(made: Report) -> list[Claim]:
@@ -464,7 +507,9 @@ def test_a_verdict_names_what_is_worse_where_others_are_unclear() -> None:
     assert sorted(outcomes(made).values()) == ["better", "better", "unclear"]
     best = made.claims[0].arm
     [other] = {"asyncio", "twisted"} - {best}
-    assert made.verdict.text[0].startswith(f"io, request-reply: {best}, perhaps {other}; gevent does ")
+    assert made.verdict.text[0].startswith(
+        f"io, request-reply: {best}, perhaps {other}; gevent does "
+    )
 
 
 def test_a_verdict_says_what_is_left_open_and_how_long_it_takes_to_know() -> None:
@@ -497,7 +542,10 @@ def test_answers_of_several_clients_name_them_and_none_takes_the_place_of_anothe
         "cpu, request-reply, raw client",
     ]
     # Where each workload has one, it goes without saying.
-    assert list(contests(analysed(*results[:2], *results[4:]))) == ["io, request-reply", "cpu, request-reply"]
+    assert list(contests(analysed(*results[:2], *results[4:]))) == [
+        "io, request-reply",
+        "cpu, request-reply",
+    ]
 
 
 def caveats(made: Report) -> str:
@@ -577,7 +625,10 @@ def test_a_duet_claims_server_cpu_time_only_and_nothing_of_styles() -> None:
     assert figures(duet) == {twin.figure for twin in duet.twins} == {"server_cpu"}
     assert not any(each.of_styles for each in duet.claims)
     # Arms, and ways to do a thing.
-    assert {(each.of_arms, each.of_workloads) for each in duet.claims} == {(True, False), (False, True)}
+    assert {(each.of_arms, each.of_workloads) for each in duet.claims} == {
+        (True, False),
+        (False, True),
+    }
     # What bounds calls/s bounds no cost.
     assert "better" in outcomes(analysed(*limited(results), design=design)).values()
 

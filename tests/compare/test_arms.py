@@ -45,7 +45,9 @@ def test_arms_stand_alone_and_one_by_itself_beside_its_backend() -> None:
     ("options", "processes"),
     [((), 1), (("--processes", "4"), 4), (("--processes=3", "--uvloop"), 3), (("--uvloop",), 1)],
 )
-def test_an_arm_knows_how_many_processes_its_server_has(options: tuple[str, ...], processes: int) -> None:
+def test_an_arm_knows_how_many_processes_its_server_has(
+    options: tuple[str, ...], processes: int
+) -> None:
     assert Arm("many", "asyncio", options).processes == processes
 
 
@@ -82,10 +84,21 @@ def test_two_arms_are_measured_and_named_in_the_report(
 ) -> None:
     monkeypatch.setattr("ringback.compare.statistics.analysis.FEWEST", 3)
     # Without the control it takes three quarters.
-    monkeypatch.setattr(Experiment, "_with_control", lambda made: treatments.treatments(made._request))
+    monkeypatch.setattr(
+        Experiment, "_with_control", lambda made: treatments.treatments(made._request)
+    )
     file = tmp_path / "arms.json"
     words = ["compare", "--arm", "few=threading --workers 1", "--arm", "many=threading --workers 8"]
-    more = ["--workload", "io", "--style", "fire-and-callback", "--rounds", "3", "--concurrency", "8"]
+    more = [
+        "--workload",
+        "io",
+        "--style",
+        "fire-and-callback",
+        "--rounds",
+        "3",
+        "--concurrency",
+        "8",
+    ]
     assert main([*words, *more, "--json", str(file)]) == 0
     found = json.loads(file.read_text())
     assert [each["name"] for each in found["arms"]] == ["few", "many"]
@@ -102,7 +115,9 @@ def test_two_arms_are_measured_and_named_in_the_report(
 
 def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> None:
     asked = request_of(
-        CompareOptions(backend=["asyncio"], arm=["uv=asyncio --uvloop"], transport=["native", "libzmq"])
+        CompareOptions(
+            backend=["asyncio"], arm=["uv=asyncio --uvloop"], transport=["native", "libzmq"]
+        )
     )
     assert asked.backends == ("asyncio-native", "asyncio-libzmq", "uv-native", "uv-libzmq")
     assert {asked.arm(name).transport for name in asked.backends} == {"native", "libzmq"}
@@ -118,16 +133,37 @@ def test_backends_and_arms_are_measured_over_each_transport_at_both_ends() -> No
 
 def test_two_transports_are_compared(tmp_path: Path) -> None:
     file = tmp_path / "run.json"
-    words = ["--backend", "threading", "--transport", "native", "--transport", "libzmq", "--workload", "lone"]
-    assert main(["compare", *words, "--rounds", "1", "--concurrency", "2", "--json", str(file)]) == 0
+    words = [
+        "--backend",
+        "threading",
+        "--transport",
+        "native",
+        "--transport",
+        "libzmq",
+        "--workload",
+        "lone",
+    ]
+    assert (
+        main(["compare", *words, "--rounds", "1", "--concurrency", "2", "--json", str(file)]) == 0
+    )
     found = json.loads(file.read_text())
     assert [arm["transport"] for arm in found["arms"]] == ["native", "libzmq"]
     assert {each["arm"] for each in found["results"]} == {"threading-native", "threading-libzmq"}
     assert all(each["calls"] and not each["errors"] for each in found["results"])
 
 
-def test_an_arm_whose_server_does_not_start_ends_the_run_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["compare", "--arm", "a=threading --no-such-option", "--arm", "b=threading", "--workload", "echo"]
+def test_an_arm_whose_server_does_not_start_ends_the_run_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = [
+        "compare",
+        "--arm",
+        "a=threading --no-such-option",
+        "--arm",
+        "b=threading",
+        "--workload",
+        "echo",
+    ]
     assert main([*words, "--time", "60"]) == 1
     err = capsys.readouterr().err
     assert "a, threading client: its server ended with status 2" in err
@@ -142,7 +178,9 @@ def test_what_there_is_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None
         assert name in out
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90.0), ("1.5s", 1.5), ("15m", 900.0), ("2 h", 7200.0)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("1.5s", 1.5), ("15m", 900.0), ("2 h", 7200.0)]
+)
 def test_a_time_may_be_in_minutes_and_hours(text: str, seconds: float) -> None:
     assert read_seconds(text) == seconds
 
@@ -155,7 +193,10 @@ def test_what_is_no_time_is_refused_with_what_is(text: str) -> None:
 
 def test_the_command_takes_such_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--time", "1h2"]) == 2
-    assert "--time must be a second or more, such as 90, 15m or 2h, not '1h2'" in capsys.readouterr().err
+    assert (
+        "--time must be a second or more, such as 90, 15m or 2h, not '1h2'"
+        in capsys.readouterr().err
+    )
     assert main(["compare", "--quick", "--rounds", "900", "--time", "0.05h"]) == 2
     assert "180 s are too few: 900 rounds" in capsys.readouterr().err
 
@@ -172,14 +213,18 @@ def test_each_arm_is_there_once_more_served_by_another_installation(other: Path)
     alone = request_of(CompareOptions(against=str(other), time=600))
     assert alone.backends == ("asyncio", "asyncio-against")
     against = alone.arm("asyncio-against")
-    assert against == Arm("asyncio-against", "asyncio", python=str(other / "bin" / "python"), version="0.0.1")
+    assert against == Arm(
+        "asyncio-against", "asyncio", python=str(other / "bin" / "python"), version="0.0.1"
+    )
     named = CompareOptions(
         backend=["threading"], arm=["two=asyncio --workers 2"], against=str(other), time=600
     )
     request = request_of(named)
     assert request.backends == ("threading", "two", "threading-against", "two-against")
     assert request.arm("two-against").options == request.arm("two").options == ("--workers", "2")
-    ours = [treatment for treatment in treatments.treatments(request) if treatment.client == "threading"]
+    ours = [
+        treatment for treatment in treatments.treatments(request) if treatment.client == "threading"
+    ]
     _, own, _, again = (treatments.server(request, treatment, "") for treatment in ours)
     assert own.words == again.words
     assert (own.python, again.python) == ("", against.python)
@@ -221,7 +266,11 @@ def test_a_duet_leaves_out_what_is_no_closed_loop_where_nothing_is_named() -> No
 
 
 def test_of_a_duet_nothing_is_claimed_but_the_cpu_time_of_servers() -> None:
-    cells = [each for style in STYLES for each in cell({"asyncio": 1000.0, "gevent": 2000.0}, "io", style)]
+    cells = [
+        each
+        for style in STYLES
+        for each in cell({"asyncio": 1000.0, "gevent": 2000.0}, "io", style)
+    ]
     figures = {}
     for duet in (False, True):
         made = report(*cells, design=Design(duet=duet))

@@ -89,7 +89,8 @@ def batch(window: float, callers: int = 1, style: str = REQUEST_REPLY, **load: A
     made = OfferedLoad("echo", style, callers, load.pop("warmup", 0.0), window, **load)
     found = Batch(PLAN, Cell(made, "tcp://127.0.0.1:1"), WORKLOADS["echo"])
     found.dues = [
-        found.began + number / (made.rate or 1.0) for number in range(len(found.dues) and int(window))
+        found.began + number / (made.rate or 1.0)
+        for number in range(len(found.dues) and int(window))
     ]
     return found
 
@@ -115,7 +116,9 @@ def test_a_wrong_reply_is_counted_and_is_no_call() -> None:
 
 def test_replies_that_reach_each_others_callers_are_wrong() -> None:
     numbers = itertools.count()
-    one, other = (caller(lambda _, steps: WORKLOADS["cpu"].script(numbers, steps)) for _ in range(2))
+    one, other = (
+        caller(lambda _, steps: WORKLOADS["cpu"].script(numbers, steps)) for _ in range(2)
+    )
     first, second = one.begin(), other.begin()
     assert first is not None
     assert second is not None
@@ -126,7 +129,12 @@ def test_replies_that_reach_each_others_callers_are_wrong() -> None:
 
 def test_errors_are_counted_by_their_code() -> None:
     one = caller()
-    failures = (errors.DeadlineExceeded(), errors.Unavailable(), errors.DeadlineExceeded(), ValueError())
+    failures = (
+        errors.DeadlineExceeded(),
+        errors.Unavailable(),
+        errors.DeadlineExceeded(),
+        ValueError(),
+    )
     with pytest.raises(Enough):
         call_all(answers(*failures, ...), one)
     assert one.errors == {"DEADLINE_EXCEEDED": 2, "UNAVAILABLE": 1, "ValueError": 1}
@@ -165,14 +173,18 @@ def test_in_a_stride_only_one_call_is_timed_and_all_are_counted() -> None:
 
 def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
     cell = Cell(
-        OfferedLoad("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40), "tcp://127.0.0.1:1", first=7 << 32
+        OfferedLoad("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40),
+        "tcp://127.0.0.1:1",
+        first=7 << 32,
     )
     made = Batch(PLAN, cell, WORKLOADS["stream"])
     calls = [each.begin(START) for each in made.callers]
     assert [each.args[0] for each in calls if each] == [(7 << 32) + number for number in range(3)]
 
 
-def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_counted(clock: Clock) -> None:
+def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_counted(
+    clock: Clock,
+) -> None:
     clock.now += 3.0
     made = batch(10.0, warmup=10.0)
     call_all(clock.takes(2.0), made.callers[0])
@@ -232,7 +244,9 @@ def test_in_an_open_loop_times_count_from_when_a_call_was_due(clock: Clock) -> N
     assert [end - begin for begin, end in zip(due, ended, strict=True)] == pytest.approx(
         [0.25, 0.25, 5.0, 4.25, 3.5, 2.75, 2.0, 1.25, 0.5, 0.25]
     )
-    assert [begin - planned for planned, begin in zip(due, sent, strict=True)][3] == pytest.approx(4.0)
+    assert [begin - planned for planned, begin in zip(due, sent, strict=True)][3] == pytest.approx(
+        4.0
+    )
     assert (sample.due, sample.skipped, sample.answered) == (10, 0, 10)
 
 
@@ -299,9 +313,9 @@ def test_a_pacer_fires_whatever_became_of_the_calls_before(clock: Clock) -> None
         client.answer(number)
     assert (firing.left, over) == (0, [True])
     [timed] = made.sample().timed
-    assert sorted(b - a for a, b in zip(array("d", timed.due), array("d", timed.ended), strict=True)) == [
-        *range(5)
-    ]
+    assert sorted(
+        b - a for a, b in zip(array("d", timed.due), array("d", timed.ended), strict=True)
+    ) == [*range(5)]
 
 
 def test_a_pacer_fires_again_with_a_caller_that_is_free(clock: Clock) -> None:

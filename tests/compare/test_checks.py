@@ -17,7 +17,9 @@ from ringback.compare.statistics import checks
 from ringback.compare.statistics.checks import SelfCheck
 
 
-def test_an_open_loop_shows_a_stall_that_a_closed_one_hides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_open_loop_shows_a_stall_that_a_closed_one_hides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(checks, "_STALLED_SECONDS", 2.0)
     shown, hidden = (
         float(re.findall(r"p99 is ([\d.]+) ms", check.says)[0]) for check in SelfCheck()._stalls()
@@ -56,12 +58,21 @@ def before(
     cpu = Cpu(1e-5, 1e-5, server, client)
     load = OfferedLoad("echo", FIRE_AND_CALLBACK, 4, 0.0, 1.0)
     sample = Sample(
-        opened=0.0, answered=calls, seconds=seconds, calls=calls, errors={}, wrong=0, timed=[], whole=whole
+        opened=0.0,
+        answered=calls,
+        seconds=seconds,
+        calls=calls,
+        errors={},
+        wrong=0,
+        timed=[],
+        whole=whole,
     )
     return Slice(load, sample, cpu, Memory())
 
 
-def unmeasured(monkeypatch: pytest.MonkeyPatch, window: Callable[[OfferedLoad], Slice]) -> SelfCheck:
+def unmeasured(
+    monkeypatch: pytest.MonkeyPatch, window: Callable[[OfferedLoad], Slice]
+) -> SelfCheck:
     """One whose slices are made up, of the load."""
     itself = SelfCheck(1)
     monkeypatch.setattr(itself, "_pair", lambda _server: contextlib.nullcontext())
@@ -83,8 +94,12 @@ def test_the_check_of_the_ceiling_fails_where_the_server_is_the_limit(
 
 
 def test_the_ceiling_is_the_median_of_what_was_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([before(calls=100, seconds=0.5), before(calls=300), before(calls=100, seconds=0.25)])
-    itself = unmeasured(monkeypatch, lambda load: before(1.0, 0.1) if load.workload == "cpu" else next(found))
+    found = iter(
+        [before(calls=100, seconds=0.5), before(calls=300), before(calls=100, seconds=0.25)]
+    )
+    itself = unmeasured(
+        monkeypatch, lambda load: before(1.0, 0.1) if load.workload == "cpu" else next(found)
+    )
     assert itself._ceiling().says.endswith("the ceiling is 300 calls/s")
 
 
@@ -108,7 +123,9 @@ def test_measured_checks_find_what_is_there_and_nothing_that_is_not(
     def window(which: int) -> Slice:
         nonlocal looks
         looks += 1
-        return before(calls=1000, seconds=(1 + looks / 100) / factors[which] * chance.lognormvariate(0, 0.01))
+        return before(
+            calls=1000, seconds=(1 + looks / 100) / factors[which] * chance.lognormvariate(0, 0.01)
+        )
 
     def fresh(_server: object) -> contextlib.AbstractContextManager[int]:
         nonlocal started
@@ -136,7 +153,9 @@ def test_littles_law_closes_in_every_slice(measured: tuple[SelfCheck, Check]) ->
     assert None not in [each.sample.whole for each in itself.windows]
 
 
-@pytest.mark.parametrize(("whole", "ok"), [(0.995, True), (1.005, True), (0.98, False), (1.02, False)])
+@pytest.mark.parametrize(
+    ("whole", "ok"), [(0.995, True), (1.005, True), (0.98, False), (1.02, False)]
+)
 def test_littles_law_is_off_where_time_is_lost_in_any_slice(whole: float, ok: bool) -> None:
     itself = SelfCheck()
     itself.windows = [before(whole=1.0), before(whole=whole), before(whole=1.0), before()]

@@ -69,7 +69,11 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Run:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done
-    return Run(done, folder, msgspec.json.decode((folder / "f.json").read_bytes(), type=Report, strict=True))
+    return Run(
+        done,
+        folder,
+        msgspec.json.decode((folder / "f.json").read_bytes(), type=Report, strict=True),
+    )
 
 
 def test_a_run_measures_every_cell(real: Run) -> None:
@@ -77,7 +81,9 @@ def test_a_run_measures_every_cell(real: Run) -> None:
     assert found.schema == 2
     assert found.complete
     assert {(each.arm, each.client, each.style, each.workload) for each in found.results} == {
-        (backend, "threading", style, "echo") for backend in ("threading", "asyncio") for style in STYLES
+        (backend, "threading", style, "echo")
+        for backend in ("threading", "asyncio")
+        for style in STYLES
     }
     for each in found.results:
         assert each.calls > 0
@@ -179,9 +185,7 @@ def test_a_scenario_of_ones_own_runs_on_ones_own_service(
     assert all(each["calls"] > 0 and each["wrong"] == each["errors"] == 0 for each in results)
 
 
-WRONG = (
-    "wrong: AssertionError: the sum at work.py:5: assert total == number % 1000 + 1, 'the sum' with total = "
-)
+WRONG = "wrong: AssertionError: the sum at work.py:5: assert total == number % 1000 + 1, 'the sum' with total = "
 UNKNOWN = " UNIMPLEMENTED: nosuch: MethodNotFound: there is no method 'nosuch' at work.py:4: "
 
 
@@ -271,7 +275,10 @@ def read_until(terminal: int, text: str) -> str:
         ("--concurrency 0", "--concurrency"),
         ("--rounds 0", "--rounds"),
         ("--rate fast", "--rate must be a number of calls per second, above 0"),
-        ("--rate -1", "--rate must be a number of calls per second, above 0 and at most 10,000,000, not -1"),
+        (
+            "--rate -1",
+            "--rate must be a number of calls per second, above 0 and at most 10,000,000, not -1",
+        ),
         ("--quick --thorough", "exclude each other"),
         ("--service app.py:service", "--service and --scenario go together"),
         ("--service a:b --scenario nosuch.py", "there is no file nosuch.py"),
@@ -329,7 +336,14 @@ def test_other_libraries_do_not_serve_ones_own_service(
     (tmp_path / "work.py").write_text(
         "from ringback.compare.scenario import call\ndef scenario(number):\n    yield call('add', number, 1)\n"
     )
-    args = ["--service", "app.py:service", "--scenario", str(tmp_path / "work.py"), "--peer", "pyzmq"]
+    args = [
+        "--service",
+        "app.py:service",
+        "--scenario",
+        str(tmp_path / "work.py"),
+        "--peer",
+        "pyzmq",
+    ]
     assert main(["compare", *args]) == 2
     assert "--peer works with ringback's workloads only" in capsys.readouterr().err
 
@@ -358,7 +372,9 @@ def test_a_library_that_is_missing_is_an_error_where_it_is_asked_for(
 def test_without_its_extra_the_command_names_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "scipy" else object())
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "scipy" else object()
+    )
     for args in (["compare"], ["report", "f"]):
         assert main(args) == 1
         assert capsys.readouterr().err == (
@@ -419,7 +435,10 @@ def found(*speeds: float, **changes: Any) -> Fixed:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"wrong": 3, "why": "WrongReply"}, "3 wrong replies from io, request-reply: asyncio: WrongReply"),
+        (
+            {"wrong": 3, "why": "WrongReply"},
+            "3 wrong replies from io, request-reply: asyncio: WrongReply",
+        ),
         (
             {"calls": 0, "errors_by_code": {"UNAVAILABLE": 4}},
             "no call answered by io, request-reply: asyncio",
@@ -453,7 +472,9 @@ def test_a_condition_sets_the_exit_status(condition: str, status: int, told: str
     assert told in err
 
 
-def test_a_run_that_measured_nothing_says_so_and_leaves_older_files_alone(tmp_path: Path, run: Ran) -> None:
+def test_a_run_that_measured_nothing_says_so_and_leaves_older_files_alone(
+    tmp_path: Path, run: Ran
+) -> None:
     older = tmp_path / "f"
     older.write_text("a good run")
     status, _, err = run(Fixed(), "--json", str(older))
@@ -469,7 +490,10 @@ def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_fil
 ) -> None:
     # Whatever is written there, the disk is full.
     status, out, err = run(found(), "--json", "/dev/full", "--csv", str(tmp_path / "g"))
-    assert (status, err) == (1, "ringback: --json: /dev/full cannot be written: No space left on device\n")
+    assert (status, err) == (
+        1,
+        "ringback: --json: /dev/full cannot be written: No space left on device\n",
+    )
     assert "asyncio" in out
     assert (tmp_path / "g").read_text().startswith("backend,client")
 
@@ -486,7 +510,9 @@ def test_without_options_a_backend_whose_library_is_missing_is_left_out_and_name
 
 
 @pytest.mark.parametrize("color", ["NO_COLOR", "FORCE_COLOR"])
-def test_color_is_as_the_environment_asks(color: str, monkeypatch: pytest.MonkeyPatch, run: Ran) -> None:
+def test_color_is_as_the_environment_asks(
+    color: str, monkeypatch: pytest.MonkeyPatch, run: Ran
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -496,7 +522,9 @@ def test_color_is_as_the_environment_asks(color: str, monkeypatch: pytest.Monkey
     assert ("\x1b" in out) is (color == "FORCE_COLOR")
 
 
-def test_the_time_left_is_what_was_planned_less_what_has_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_left_is_what_was_planned_less_what_has_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = 100.0
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     shown = progress.LiveProgress(Console(file=io.StringIO()))
@@ -528,7 +556,9 @@ def test_runs_are_shown_beside_older_ones(
     assert main(["report", *before_and_after, "--html", str(tmp_path / "h")]) == 0
     out = capsys.readouterr().out
     assert "after vs before" in out
-    assert [line.split()[-1] for line in out.splitlines() if "asyncio  calls/s" in line] == ["worse"]
+    assert [line.split()[-1] for line in out.splitlines() if "asyncio  calls/s" in line] == [
+        "worse"
+    ]
     assert "support no claims" not in out
     assert 'id="changes"' in (tmp_path / "h").read_text()
 
@@ -539,10 +569,20 @@ def test_runs_are_shown_beside_older_ones(
         ("{0} {1}", "asyncio.throughput<90%", 3, "condition met: {} in io, request-reply: asyncio"),
         ("{0} {1}", "asyncio.p99>110%", 3, "condition met: {} in io, request-reply: asyncio"),
         ("{0} {1}", "gevent.throughput<50%", 0, ""),
-        ("{0}/0.json {1}/0.json", "asyncio.throughput<90%", 4, "undecided: {} in io, request-reply"),
+        (
+            "{0}/0.json {1}/0.json",
+            "asyncio.throughput<90%",
+            4,
+            "undecided: {} in io, request-reply",
+        ),
         ("{0}/0.json {1}", "gevent.throughput<50%", 4, "undecided: {} in io, request-reply"),
         ("{1}", "throughput<95%", 2, "condition '{}' is relative: it needs an older run"),
-        ("{0} {1}", "twisted.throughput<95%", 2, "condition '{}' applies to nothing: no cell has twisted"),
+        (
+            "{0} {1}",
+            "twisted.throughput<95%",
+            2,
+            "condition '{}' applies to nothing: no cell has twisted",
+        ),
     ],
 )
 def test_a_condition_may_be_a_percentage_of_older_runs(
@@ -553,7 +593,9 @@ def test_a_condition_may_be_a_percentage_of_older_runs(
     before_and_after: tuple[str, str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["report", *files.format(*before_and_after).split(), "--fail-if", condition]) == status
+    assert (
+        main(["report", *files.format(*before_and_after).split(), "--fail-if", condition]) == status
+    )
     out, err = capsys.readouterr()
     assert told.format(condition) in err
     assert bool(err) == bool(told)
@@ -581,7 +623,9 @@ def test_what_is_no_report_is_refused_in_one_line(
     assert told in err
 
 
-def test_a_folder_without_runs_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_runs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["report", str(tmp_path)]) == 1
     assert capsys.readouterr().err.endswith(f"{tmp_path} has no .json files\n")
 
@@ -620,7 +664,9 @@ def test_a_self_check_that_fails_says_so_and_exits_with_4(
     assert msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report).checks == checks
 
 
-def test_a_self_check_has_the_seed_that_it_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_self_check_has_the_seed_that_it_is_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(SelfCheck, "run", lambda _: iter(()))
     assert main(["compare", "--self-check", "--seed", "42", "--json", str(tmp_path / "f")]) == 0
     assert msgspec.json.decode((tmp_path / "f").read_bytes(), type=Report).environment.seed == 42

@@ -48,16 +48,32 @@ OVER: dict[str, object] = {"loop": "open", "rate": Rate(100.0, 50.0, 7, overload
     ("cell", "outcome", "texts"),
     [
         # It is decided by the whole interval,
-        (result(), "broken", "p99>14ms; p99 <= 21ms; throughput<1101; wrong>=0; asyncio.echo.p50>1ms"),
+        (
+            result(),
+            "broken",
+            "p99>14ms; p99 <= 21ms; throughput<1101; wrong>=0; asyncio.echo.p50>1ms",
+        ),
         (result(), "undecided", "p99>20ms; throughput<1e3; server_cpu>5.5us"),
         (result(), "held back", "p99>22ms; throughput<899; server_cpu>7us; errors>0"),
         (result(), "held back", "echo.request-reply.p50>1s"),
         # or that of the rounds: here of 14.3, 15 and 15.8 ms.
-        (measured("asyncio", "io", STYLE, [980.0, 1000.0, 1020.0]), "broken", "p90>12ms; mean>10ms"),
-        (measured("asyncio", "io", STYLE, [980.0, 1000.0, 1020.0]), "undecided", "p90>15ms; mean>11ms"),
+        (
+            measured("asyncio", "io", STYLE, [980.0, 1000.0, 1020.0]),
+            "broken",
+            "p90>12ms; mean>10ms",
+        ),
+        (
+            measured("asyncio", "io", STYLE, [980.0, 1000.0, 1020.0]),
+            "undecided",
+            "p90>15ms; mean>11ms",
+        ),
         (measured("asyncio", "io", STYLE, [980.0, 1000.0, 1020.0]), "held back", "p90>16ms"),
         # One round decides nothing but what was counted.
-        (measured("asyncio", "io", STYLE, [1000.0]), "undecided", "throughput<10; p99>1us; mean>1us"),
+        (
+            measured("asyncio", "io", STYLE, [1000.0]),
+            "undecided",
+            "throughput<10; p99>1us; mean>1us",
+        ),
         (measured("asyncio", "io", STYLE, [1000.0]), "held back", "errors>0"),
         # What the load generator limits is a lower bound of the servers,
         (result(limit="client"), "broken", "throughput>800"),
@@ -79,7 +95,9 @@ OVER: dict[str, object] = {"loop": "open", "rate": Rate(100.0, 50.0, 7, overload
 def test_a_condition_is_decided_where_all_that_may_be_is_on_one_side(
     cell: Result, outcome: str, texts: str
 ) -> None:
-    assert {text: told(text, cell) for text in texts.split("; ")} == dict.fromkeys(texts.split("; "), outcome)
+    assert {text: told(text, cell) for text in texts.split("; ")} == dict.fromkeys(
+        texts.split("; "), outcome
+    )
 
 
 def test_of_a_run_that_cannot_be_trusted_only_counts_are_told() -> None:
@@ -99,7 +117,9 @@ def test_a_condition_names_the_cells_that_meet_it() -> None:
 
 def test_a_condition_picks_arms_whatever_their_backend() -> None:
     both = report(result(), result(arm="asyncio-limited"))
-    found = check([Condition.parse("asyncio-limited.p99>1us"), Condition.parse("asyncio.p99>1us")], both)
+    found = check(
+        [Condition.parse("asyncio-limited.p99>1us"), Condition.parse("asyncio.p99>1us")], both
+    )
     assert found.broken == [
         "asyncio-limited.p99>1us in echo, request-reply: asyncio-limited",
         "asyncio.p99>1us in echo, request-reply: asyncio",
@@ -140,7 +160,10 @@ TOO_FEW = Difference(*CELL, "throughput", 1000.0, 1.0, 0.001, None, "unclear")
 )
 def test_a_percentage_is_of_the_older_runs(text: str, change: Difference, outcome: str) -> None:
     found = check([Condition.parse(text)], report(), ReportChanges([change]))
-    assert (bool(found.broken), bool(found.undecided)) == (outcome == "broken", outcome == "undecided")
+    assert (bool(found.broken), bool(found.undecided)) == (
+        outcome == "broken",
+        outcome == "undecided",
+    )
 
 
 def test_what_runs_cannot_tell_is_undecided() -> None:
@@ -154,7 +177,10 @@ def test_what_runs_cannot_tell_is_undecided() -> None:
 
 def test_what_can_pick_nothing_is_refused_before_the_run() -> None:
     refuse([Condition.parse("asyncio.echo.p99>1ms")], [result()], older=False)
-    for text, why in (("twisted.p99>1ms", "no cell has twisted"), ("p99<95%", "needs an older run")):
+    for text, why in (
+        ("twisted.p99>1ms", "no cell has twisted"),
+        ("p99<95%", "needs an older run"),
+    ):
         with pytest.raises(ValueError, match=why):
             refuse([Condition.parse(text)], [result()], older=False)
     refuse([Condition.parse("p99<95%")], [result()], older=True)

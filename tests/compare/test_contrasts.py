@@ -65,7 +65,9 @@ def test_two_arms_are_the_paired_t_test() -> None:
     assert found.p == pytest.approx(theirs.pvalue)
     [judged] = judge([found], ANY)
     interval = theirs.confidence_interval(0.95)
-    assert (judged.low, judged.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
+    assert (judged.low, judged.high) == pytest.approx(
+        (math.exp(interval.low), math.exp(interval.high))
+    )
     assert judged.ratio == pytest.approx(math.exp(np.mean(np.log(one) - np.log(other))))
     assert (judged.outcome, judged.sure) == ("better", True)
 
@@ -86,7 +88,9 @@ def test_three_arms_share_one_variance() -> None:
     for each in found:
         assert each.error == pytest.approx(0.03)
         assert (each.freedom, each.arms, each.rounds, each.pooled) == (4, 3, 3, True)
-    assert [each.p for each in found] == pytest.approx([2 * stats.t.sf(each, 4) for each in (6.0, 14.0, 8.0)])
+    assert [each.p for each in found] == pytest.approx(
+        [2 * stats.t.sf(each, 4) for each in (6.0, 14.0, 8.0)]
+    )
 
 
 def test_each_sure_claim_has_the_level_of_its_step() -> None:
@@ -138,7 +142,13 @@ def test_arms_that_scatter_unlike_have_errors_of_their_own() -> None:
 
 def test_rounds_that_do_not_scatter_leave_no_doubt() -> None:
     [same] = judge(contrasts({"a": [2.0] * 4, "b": [2.0] * 4}, larger_is_better=True), Rule())
-    assert (same.ratio, same.low, same.high, same.outcome, same.contrast.p) == (1.0, 1.0, 1.0, "equal", 1.0)
+    assert (same.ratio, same.low, same.high, same.outcome, same.contrast.p) == (
+        1.0,
+        1.0,
+        1.0,
+        "equal",
+        1.0,
+    )
     [twice] = judge(contrasts({"a": [4.0] * 4, "b": [2.0] * 4}, larger_is_better=True), Rule())
     assert (twice.ratio, twice.outcome, twice.sure) == (pytest.approx(2.0), "better", True)
     assert twice.contrast.p == 0.0
@@ -167,8 +177,12 @@ def test_what_cannot_be_contrasted_is_refused_or_says_nothing() -> None:
 
 
 @given(TABLES)
-def test_a_smaller_figure_is_better_just_where_a_larger_one_is_worse(table: list[list[int]]) -> None:
-    more, less = (by_pair(contrasts(named(table), larger_is_better=larger)) for larger in (True, False))
+def test_a_smaller_figure_is_better_just_where_a_larger_one_is_worse(
+    table: list[list[int]],
+) -> None:
+    more, less = (
+        by_pair(contrasts(named(table), larger_is_better=larger)) for larger in (True, False)
+    )
     for pair, each in more.items():
         other = less[pair]
         change = other.change if other.arm == each.arm else -other.change
@@ -178,7 +192,13 @@ def test_a_smaller_figure_is_better_just_where_a_larger_one_is_worse(table: list
 
 # The studentized range takes its time, once for each shape.
 @settings(deadline=None)
-@given(st.floats(-2, 2), st.floats(0.001, 1), st.integers(2, 6), st.booleans(), st.sampled_from([1.0, 2.0]))
+@given(
+    st.floats(-2, 2),
+    st.floats(0.001, 1),
+    st.integers(2, 6),
+    st.booleans(),
+    st.sampled_from([1.0, 2.0]),
+)
 def test_the_other_way_round_is_the_inverse(
     change: float, error: float, arms: int, pooled: bool, least: float
 ) -> None:
@@ -206,7 +226,9 @@ def test_neither_units_nor_what_a_round_does_to_all_nor_the_order_make_a_differe
     names, places = list(values), list(range(len(table[0])))
     chance.shuffle(names)
     chance.shuffle(places)
-    other = {name: [values[name][place] * unit * rounds[place] for place in places] for name in names}
+    other = {
+        name: [values[name][place] * unit * rounds[place] for place in places] for name in names
+    }
     found, mixed = (by_pair(contrasts(each, larger_is_better=True)) for each in (values, other))
     assert found.keys() == mixed.keys()
     for pair, each in found.items():
@@ -229,7 +251,10 @@ def test_all_pairs_are_there_and_in_each_the_better_comes_first(table: list[list
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(0.0, 12.0), min_size=1, max_size=15), st.lists(st.floats(0.0, 12.0), max_size=15))
+@given(
+    st.lists(st.floats(0.0, 12.0), min_size=1, max_size=15),
+    st.lists(st.floats(0.0, 12.0), max_size=15),
+)
 def test_what_is_sure_is_what_holm_rejects_and_more_claims_make_none_surer(
     ours: list[float], more: list[float]
 ) -> None:
@@ -267,7 +292,9 @@ def test_an_interval_in_words(ratio: float, error: float, expected: str) -> None
     ("ratio", "expected"),
     [(1.9, "unclear"), (2.1, "better"), (1 / 1.9, "unclear"), (1 / 2.1, "worse"), (1.001, "equal")],
 )
-def test_below_the_least_factor_nothing_is_claimed_but_that_it_is_equal(ratio: float, expected: str) -> None:
+def test_below_the_least_factor_nothing_is_claimed_but_that_it_is_equal(
+    ratio: float, expected: str
+) -> None:
     [found] = judge([made(math.log(ratio))], Rule(0.05, least=2.0))
     assert found.outcome == expected
     assert found.sure == (expected != "unclear")

@@ -26,7 +26,9 @@ def one(speed: float = 1000.0, workload: str = "io", style: str = STYLES[0], **h
 
 def found(before: Result | Report, after: Result | Report) -> ReportChanges:
     """From one run to another: enough to see what is compared, and too little to claim anything."""
-    return changes(*([report(each) if isinstance(each, Result) else each] for each in (before, after)))
+    return changes(
+        *([report(each) if isinstance(each, Result) else each] for each in (before, after))
+    )
 
 
 def figures(made: ReportChanges) -> set[str]:
@@ -52,7 +54,10 @@ def test_a_change_is_found_in_the_cells_that_all_runs_have(speed: float, outcome
     assert figures(made) == {"throughput", "p99", "server_cpu"}
     for each in made.differences:
         # Of p99, a difference is claimed from a factor of two on.
-        assert (each.arm, each.outcome) == ("asyncio", "unclear" if each.figure == "p99" else outcome)
+        assert (each.arm, each.outcome) == (
+            "asyncio",
+            "unclear" if each.figure == "p99" else outcome,
+        )
         # Above 1 is better, whatever the figure.
         assert each.ratio == pytest.approx(speed / 1000, rel=0.05)
         assert each.interval is not None
@@ -73,7 +78,9 @@ def test_too_few_runs_claim_nothing_however_far_they_differ(before: int, after: 
     assert {(each.interval, each.outcome) for each in made.differences} == {(None, "unclear")}
     assert {round(each.ratio, 3) for each in made.differences} == {0.001}
     [remark] = made.remarks
-    assert remark.startswith(f"{before} and {after} runs support no claims: the variance between runs")
+    assert remark.startswith(
+        f"{before} and {after} runs support no claims: the variance between runs"
+    )
     assert "folders with at least 3 runs of each" in remark
     assert "--against VENV" in remark
     rows = [line for line in printed(changed(made)).splitlines() if line.startswith("io, ")]
@@ -103,7 +110,9 @@ def test_the_run_is_the_unit_by_hand() -> None:
     assert found.interval == pytest.approx((math.exp(1.05 - half), math.exp(1.05 + half)))
 
 
-def simulated(chance: np.random.Generator, runs: int, change: float = 0.0) -> tuple[Difference, float]:
+def simulated(
+    chance: np.random.Generator, runs: int, change: float = 0.0
+) -> tuple[Difference, float]:
     """What is said of runs that each have an effect of their own, of 5 %, where rounds scatter by 2 %; and the p-value by which rounds of
     all runs, pooled, would differ."""
     logs = [
@@ -146,7 +155,13 @@ def test_runs_that_are_the_same_are_equal_and_warn_of_nothing() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"workers": 4}, {"loop": "open"}, {"concurrency": 8}, {"client": "gevent"}, {"arm": "asyncio-limited"}],
+    [
+        {"workers": 4},
+        {"loop": "open"},
+        {"concurrency": 8},
+        {"client": "gevent"},
+        {"arm": "asyncio-limited"},
+    ],
 )
 def test_cells_of_another_layout_are_other_cells(changes: dict[str, Any]) -> None:
     made = found(one(), one(**changes))
@@ -204,7 +219,9 @@ def test_figures_that_a_run_lacks_and_unsound_cells_are_named() -> None:
 
 
 def test_what_the_runs_differ_in_is_one_line() -> None:
-    after = report(one(), environment=environment(python="3.12.1", packages={"pyzmq": "28"}, cpu_steps=1200))
+    after = report(
+        one(), environment=environment(python="3.12.1", packages={"pyzmq": "28"}, cpu_steps=1200)
+    )
     after.design.workers = 8
     _, remark = found(report(one()), after).remarks
     assert remark == (
@@ -212,14 +229,18 @@ def test_what_the_runs_differ_in_is_one_line() -> None:
         "cpu steps 1000, then 1200; pyzmq 27, then 28."
     )
     # Calibrated anew, and near enough.
-    steps = [report(one(), environment=environment(cpu_steps=1000 + 10 * each)) for each in range(RUNS)]
+    steps = [
+        report(one(), environment=environment(cpu_steps=1000 + 10 * each)) for each in range(RUNS)
+    ]
     assert not changes(steps, steps).remarks
 
 
 @pytest.mark.parametrize("older", [True, False])
 def test_a_run_that_cannot_be_trusted_proves_no_change_whichever_it_is(older: bool) -> None:
     before, after = several(asyncio=1000.0), several(asyncio=500.0)
-    (before if older else after)[1].verdict = Verdict(["This run cannot be trusted."], trusted=False)
+    (before if older else after)[1].verdict = Verdict(
+        ["This run cannot be trusted."], trusted=False
+    )
     made = changes(before, after)
     assert {each.outcome for each in made.differences} == {"unclear"}
     assert not made.trusted

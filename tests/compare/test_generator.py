@@ -81,7 +81,9 @@ def pairs(request: pytest.FixtureRequest, servers: Sequence[Serving]) -> Iterato
         yield [Pair(each, generator) for each in servers]
 
 
-def test_a_generator_keeps_as_many_connections_to_each_server_as_are_asked_for(pairs: list[Pair]) -> None:
+def test_a_generator_keeps_as_many_connections_to_each_server_as_are_asked_for(
+    pairs: list[Pair],
+) -> None:
     def kept(running: Pair, style: str) -> tuple[int, int]:
         sample = running.measure(OfferedLoad("echo", style, 6, 0.0, 0.05)).sample
         assert (sample.errors, sample.wrong) == ({}, 0)
@@ -102,7 +104,9 @@ def test_every_client_style_makes_every_kind_of_calls(pairs: list[Pair]) -> None
     loads = [
         *(OfferedLoad(name, style, 4, 0.02, 0.1) for style in STYLES for name in ("echo", "mixed")),
         *(OfferedLoad("echo", style, 4, 0.0, 0.15, rate=400.0, seed=7) for style in STYLES),
-        OfferedLoad("io", FIRE_AND_CALLBACK, 4, 0.0, 0.15, rate=2_000.0),  # of which 8 workers can do 800
+        OfferedLoad(
+            "io", FIRE_AND_CALLBACK, 4, 0.0, 0.15, rate=2_000.0
+        ),  # of which 8 workers can do 800
         OfferedLoad("stream", REQUEST_REPLY, 2, 0.0, 0.3),
     ]
     pairs[0].measure(loads[0])  # which connects, if nothing else has
@@ -126,7 +130,9 @@ def test_every_client_style_makes_every_kind_of_calls(pairs: list[Pair]) -> None
             assert sample.seconds >= 0.9 * (load.warmup + load.window)
 
 
-@pytest.mark.skipif(len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from")
+@pytest.mark.skipif(
+    len(observe.processors()) < 2 or not observe.LINUX, reason="nothing to choose from"
+)
 def test_all_processes_have_the_processors_they_are_given_once_they_have_started() -> None:
     server, client = observe.processors()[:2]
     placement = Placement((server,), (client,))
@@ -136,7 +142,9 @@ def test_all_processes_have_the_processors_they_are_given_once_they_have_started
         pids = running.server.pids
         assert len(pids) == 3
         for ends, only in ((pids, server), ([running.generator.pid], client)):
-            threads = [int(task.name) for pid in ends for task in Path(f"/proc/{pid}/task").iterdir()]
+            threads = [
+                int(task.name) for pid in ends for task in Path(f"/proc/{pid}/task").iterdir()
+            ]
             assert len(threads) > 4
             assert {*itertools.chain(*map(os.sched_getaffinity, threads))} == {only}
 
@@ -170,7 +178,12 @@ def test_a_generator_counts_the_lies_and_the_errors_of_a_server(client: str) -> 
             assert (lied.errors, lied.why) == ({}, "WrongReply")
             assert lied.answered + lied.wrong == lied.made
             assert lied.wrong == pytest.approx(lied.made / 3, abs=1)
-            assert (failed.answered, failed.calls, failed.wrong, {*failed.errors}) == (0, 0, 0, {"UNKNOWN"})
+            assert (failed.answered, failed.calls, failed.wrong, {*failed.errors}) == (
+                0,
+                0,
+                0,
+                {"UNKNOWN"},
+            )
             assert failed.errors["UNKNOWN"] == failed.made
             assert failed.why.startswith("pooled: ")
             assert failed.why.endswith("32")
@@ -230,7 +243,9 @@ def test_updates_that_a_service_loses_are_found_at_the_end_of_a_measurement(
             assert (sample.wrong, sample.errors) == (0, {}), sample.why
             assert sample.consistency is not None
             # Each caller has taken the number of one call that it does not make any more.
-            assert sample.consistency.lost_updates == pytest.approx((asked - before) / 10, abs=1 + 4)
+            assert sample.consistency.lost_updates == pytest.approx(
+                (asked - before) / 10, abs=1 + 4
+            )
             assert (sample.consistency.duplicated_effects, sample.consistency.stale_reads) == (0, 0)
 
 
@@ -245,14 +260,18 @@ def test_without_a_client_calls_are_made_to_each_server_by_one_connection_in_bot
         one, other = (Pair(each, generator) for each in servers)
         before = connections(one), connections(other)
         loads = [
-            OfferedLoad(name, style, 8, 0.0, 0.1) for name in ("echo", "cpu", "pooled") for style in STYLES
+            OfferedLoad(name, style, 8, 0.0, 0.1)
+            for name in ("echo", "cpu", "pooled")
+            for style in STYLES
         ]
         for load in (*loads, OfferedLoad("flood", FIRE_AND_CALLBACK, 64, 0.0, 0.1, stride=16)):
             for running in (one, other):
                 sample = running.measure(load).sample
                 assert (sample.errors, sample.wrong) == ({}, 0), sample.why
                 assert sample.answered == sample.made > load.concurrency
-                assert [timed.method for timed in sample.timed] == [*WORKLOADS[load.workload].methods]
+                assert [timed.method for timed in sample.timed] == [
+                    *WORKLOADS[load.workload].methods
+                ]
                 assert sample.whole == pytest.approx(1.0, abs=0.05)
         assert (connections(one) - before[0], connections(other) - before[1]) == (1, 1)
 
@@ -283,7 +302,9 @@ def test_without_a_client_a_lost_server_costs_its_own_calls_alone(
     assert second.answered == second.made > 0
 
 
-def test_without_a_client_a_server_that_does_not_welcome_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_client_a_server_that_does_not_welcome_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(raw, "_WELCOME", 0.01)
     with (
         unserved_endpoint() as endpoint,
@@ -309,7 +330,9 @@ def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(
     with Generator(plan("threading"), ANYWHERE) as generator:
         generator.wait()
         for style in STYLES * 2:
-            load = OfferedLoad("echo", style, 4, 0.0, 0.2, seed=2**53 - 1)  # in which the first connects
+            load = OfferedLoad(
+                "echo", style, 4, 0.0, 0.2, seed=2**53 - 1
+            )  # in which the first connects
             sample = Pair(null, generator).measure(load).sample
             # That server answers as a client expects.
             assert (sample.errors, sample.wrong) == ({}, 0)
@@ -347,7 +370,9 @@ def test_a_server_that_dies_is_told_and_what_became_of_its_calls_is_not_told_of_
 def test_a_server_that_does_not_start_is_told_with_its_last_words() -> None:
     with (
         Serving(pair.backend("nosuch", 4, SERVICE), ANYWHERE) as running,
-        pytest.raises(ChildFailed, match=r"its server ended with status 2.*there is no backend 'nosuch'"),
+        pytest.raises(
+            ChildFailed, match=r"its server ended with status 2.*there is no backend 'nosuch'"
+        ),
     ):
         running.wait()
 

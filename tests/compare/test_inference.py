@@ -26,12 +26,19 @@ def test_units_make_no_difference_and_the_mean_is_within(values: list[float], un
     low, high = inference.interval(values) or (0.0, 0.0)
     assert low <= inference.mean(values) * (1 + 1e-9)
     assert inference.mean(values) <= high * (1 + 1e-9)
-    assert inference.interval([value * unit for value in values]) == pytest.approx((low * unit, high * unit))
+    assert inference.interval([value * unit for value in values]) == pytest.approx(
+        (low * unit, high * unit)
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([], None), ([1.0], None), ([1.0, 0.0], None), ([2.0, 2.0], (pytest.approx(2.0), pytest.approx(2.0)))],
+    [
+        ([], None),
+        ([1.0], None),
+        ([1.0, 0.0], None),
+        ([2.0, 2.0], (pytest.approx(2.0), pytest.approx(2.0))),
+    ],
 )
 def test_what_scatters_by_nothing_or_cannot_be_told_to(
     values: list[float], expected: tuple[float, float] | None

@@ -80,7 +80,9 @@ def test_a_round_is_all_its_slices_together() -> None:
 
 def test_the_cpu_time_of_slices_without_an_answer_counts_too() -> None:
     none = window(calls=0, cpu=Cpu(0.3, 0.1, 0.99, 0.1))
-    assert round_of(1, 0.0, [none, window(calls=100)]).cpu.server_per_call == pytest.approx((0.3 + 0.1) / 100)
+    assert round_of(1, 0.0, [none, window(calls=100)]).cpu.server_per_call == pytest.approx(
+        (0.3 + 0.1) / 100
+    )
 
 
 def test_figures_that_are_given_are_those_of_the_round() -> None:
@@ -89,7 +91,8 @@ def test_figures_that_are_given_are_those_of_the_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("calls", "p90", "p99"), [(99, None, None), (100, TIME, None), (999, TIME, None), (1000, TIME, TIME)]
+    ("calls", "p90", "p99"),
+    [(99, None, None), (100, TIME, None), (999, TIME, None), (1000, TIME, TIME)],
 )
 def test_a_rank_of_a_round_has_ten_response_times_beyond_it(
     calls: int, p90: float | None, p99: float | None
@@ -109,7 +112,9 @@ def test_speed_and_time_are_from_the_first_call_to_the_last_reply() -> None:
 
 def test_what_all_arms_suffer_together_is_nobodys_difference() -> None:
     level = (1.0, 0.5, 0.9)  # of the machine, unit by unit
-    found = beside([{"a": [100 * each, 100 * each], "b": [200 * each, 200 * each]} for each in level])
+    found = beside(
+        [{"a": [100 * each, 100 * each], "b": [200 * each, 200 * each]} for each in level]
+    )
     assert found["b"] / found["a"] == pytest.approx(2.0)
     common = (level[0] * level[1] * level[2]) ** (1 / 3)
     assert found["a"] == pytest.approx(100 * common)
@@ -140,18 +145,24 @@ def test_an_arm_without_answers_in_a_unit_is_not_in_it() -> None:
     st.lists(st.floats(-3, 3), min_size=3, max_size=8),
     st.dictionaries(st.sampled_from("abcd"), st.floats(-1, 1), min_size=2),
 )
-def test_ratios_between_arms_are_those_of_their_units(levels: list[float], arms: dict[str, float]) -> None:
+def test_ratios_between_arms_are_those_of_their_units(
+    levels: list[float], arms: dict[str, float]
+) -> None:
     found = level_beside([{arm: level + own for arm, own in arms.items()} for level in levels])
     first, *others = arms
     for other in others:
-        assert found[other] / found[first] == pytest.approx(2.718281828459045 ** (arms[other] - arms[first]))
+        assert found[other] / found[first] == pytest.approx(
+            2.718281828459045 ** (arms[other] - arms[first])
+        )
 
 
 # Little's law
 
 
 def test_from_empty_to_empty_a_slice_may_be_off_by_one_per_cent() -> None:
-    made = cell([window(whole=1.009)], [window(whole=0.989)], [window(whole=1.02)], [window(whole=None)])
+    made = cell(
+        [window(whole=1.009)], [window(whole=0.989)], [window(whole=1.02)], [window(whole=None)]
+    )
     assert [each.little.ok for each in made.rounds] == [True, False, False, True]
     assert made.rounds[-1].little.whole is None
 
@@ -174,7 +185,15 @@ def test_a_round_in_which_littles_law_is_off_is_shown_and_does_not_count() -> No
 
 @pytest.mark.parametrize(
     ("good", "bad", "void"),
-    [(8, 0, False), (1, 0, False), (4, 4, False), (3, 4, True), (1, 1, True), (0, 1, True), (2, 2, False)],
+    [
+        (8, 0, False),
+        (1, 0, False),
+        (4, 4, False),
+        (3, 4, True),
+        (1, 1, True),
+        (0, 1, True),
+        (2, 2, False),
+    ],
 )
 def test_a_cell_with_too_few_good_rounds_is_void(good: int, bad: int, void: bool) -> None:
     result = cell(*[[window()]] * good, *[[window(whole=2.0)]] * bad).result()
@@ -211,7 +230,10 @@ def test_the_times_of_a_calibration_do_not_count_but_its_mistakes_do() -> None:
 
 def test_what_the_checks_found_is_summed() -> None:
     found = [Consistency(lost_updates=2, stale_reads=1), Consistency(lost_updates=3)]
-    windows, total = [window(consistency=one) for one in found], Consistency(lost_updates=5, stale_reads=1)
+    windows, total = (
+        [window(consistency=one) for one in found],
+        Consistency(lost_updates=5, stale_reads=1),
+    )
     assert cell(*([each] for each in windows)).result().consistency == total
     assert cell(windows).result().consistency == total
     assert cell([window()]).result().consistency is None
@@ -223,8 +245,15 @@ OPEN = OfferedLoad("echo", FIRE_AND_CALLBACK, 4, 0.0, 0.5, rate=1_000.0)
 
 
 def test_a_rate_is_that_of_all_slices() -> None:
-    found = rate([window(load=OPEN, due=500, residence=1e-3), window(load=OPEN, due=300, calls=300)])
-    assert (found.offered, found.achieved, found.skipped, found.overloaded) == (800.0, 800.0, 0, False)
+    found = rate(
+        [window(load=OPEN, due=500, residence=1e-3), window(load=OPEN, due=300, calls=300)]
+    )
+    assert (found.offered, found.achieved, found.skipped, found.overloaded) == (
+        800.0,
+        800.0,
+        0,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,7 +265,9 @@ def test_an_open_loop_is_overloaded_where_more_is_missing_than_chance_leaves(
     missing: int, peak: float | None, overloaded: bool
 ) -> None:
     load = OPEN._replace(peak=peak)
-    found = rate([window(load=load, calls=500 - missing, due=500, residence=2e-3 * 500 / (500 - missing))])
+    found = rate(
+        [window(load=load, calls=500 - missing, due=500, residence=2e-3 * 500 / (500 - missing))]
+    )
     assert (found.overloaded, found.peak) == (overloaded, peak)
 
 

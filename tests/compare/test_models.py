@@ -24,7 +24,9 @@ CONSTANT = ciw.dists.Deterministic(1.0)
 SPREAD = ciw.dists.HyperExponential([2.0, 0.5], [2 / 3, 1 / 3])
 
 
-def fifo(rate: float, service: ciw.dists.Distribution, workers: int = 1, calls: int = 60_000) -> np.ndarray:
+def fifo(
+    rate: float, service: ciw.dists.Distribution, workers: int = 1, calls: int = 60_000
+) -> np.ndarray:
     """The response time of each call, of workers that take calls in the order of their arrival, which is random."""
     ciw.seed(1)
     arrivals = np.random.default_rng(1).exponential(1 / rate, calls).cumsum()
@@ -65,20 +67,27 @@ def within_noise(responses: np.ndarray, percent: float):
 
 def test_one_caller_is_bound_by_its_own_cycle_and_many_by_the_workers():
     assert closed_bounds(1, demand=0.5, think=1.5) == 0.5
-    assert closed_bounds(4, demand=0.5, think=1.5) == 2  # where both bounds meet: (D + Z) / D callers
+    assert (
+        closed_bounds(4, demand=0.5, think=1.5) == 2
+    )  # where both bounds meet: (D + Z) / D callers
     assert closed_bounds(100, demand=0.5, think=1.5) == 2
     assert closed_bounds(100, demand=0.5, think=1.5, workers=3) == 6
     assert closed_bounds(1, demand=0.5) == 2
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_simulated_closed_loop_nears_its_bound_when_nearly_empty_or_full_and_stays_below_between(workers):
+def test_a_simulated_closed_loop_nears_its_bound_when_nearly_empty_or_full_and_stays_below_between(
+    workers,
+):
     def measured(callers: int, seconds: float = 1_500) -> float:
         thinking, served = 10.0, 1.0
         network = ciw.create_network(
             arrival_distributions=[ciw.dists.Sequential([0.001, 1e9]), None],
             batching_distributions=[ciw.dists.Sequential([callers, 1]), CONSTANT],
-            service_distributions=[ciw.dists.Exponential(1 / thinking), ciw.dists.Deterministic(served)],
+            service_distributions=[
+                ciw.dists.Exponential(1 / thinking),
+                ciw.dists.Deterministic(served),
+            ],
             number_of_servers=[inf, workers],
             routing=[[0.0, 1.0], [1.0, 0.0]],
         )
@@ -112,13 +121,17 @@ def test_exponential_service_makes_an_mg1_the_mm1(rate):
 
 
 def test_constant_service_halves_the_wait_of_an_mm1():
-    assert mg1(0.8, mean=1.0, square=1.0) - 1 == pytest.approx((mg1(0.8, mean=1.0, square=2.0) - 1) / 2)
+    assert mg1(0.8, mean=1.0, square=1.0) - 1 == pytest.approx(
+        (mg1(0.8, mean=1.0, square=2.0) - 1) / 2
+    )
 
 
 @pytest.mark.parametrize(
     ("rate", "service", "square"), [(0.5, EXPONENTIAL, 2), (0.6, CONSTANT, 1), (0.3, SPREAD, 3)]
 )
-def test_a_simulated_queue_of_one_worker_is_as_slow_as_pollaczek_and_khinchine_say(rate, service, square):
+def test_a_simulated_queue_of_one_worker_is_as_slow_as_pollaczek_and_khinchine_say(
+    rate, service, square
+):
     assert mg1(rate, 1.0, square) == within_noise(fifo(rate, service), percent=4)
 
 
@@ -146,7 +159,8 @@ def test_a_simulated_shared_worker_is_as_slow_whatever_the_spread_of_service_tim
 
 
 @pytest.mark.parametrize(
-    ("load", "workers", "chance"), [(8, 10, 0.4092), (1, 2, 1 / 3), (2, 3, 4 / 9), (0.7, 1, 0.7), (0, 5, 0)]
+    ("load", "workers", "chance"),
+    [(8, 10, 0.4092), (1, 2, 1 / 3), (2, 3, 4 / 9), (0.7, 1, 0.7), (0, 5, 0)],
 )
 def test_erlang_c_is_as_tabulated(load, workers, chance):
     assert erlang_c(load / 0.25, 0.25, workers) == pytest.approx(chance, abs=5e-5)
@@ -183,7 +197,9 @@ def test_two_workers_wait_as_the_closed_form_says():
 def test_simulated_workers_are_as_slow_as_allen_and_cunneen_say(service, variation, bias):
     responses = fifo(1.8, service, workers=3)
     noise = within_noise(responses, percent=5).abs
-    assert mmc(1.8, 1.0, 3, variation) == pytest.approx(responses.mean(), abs=noise + bias * responses.mean())
+    assert mmc(1.8, 1.0, 3, variation) == pytest.approx(
+        responses.mean(), abs=noise + bias * responses.mean()
+    )
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,9 @@ def test_what_a_slice_without_answers_cost_is_that_of_one_call() -> None:
 
 
 @pytest.mark.parametrize(("processors", "busy"), [(1, 1.0), (2, 0.6), (3, 0.4)])
-def test_a_server_is_busy_when_no_more_of_its_processes_can_run(processors: int, busy: float) -> None:
+def test_a_server_is_busy_when_no_more_of_its_processes_can_run(
+    processors: int, busy: float
+) -> None:
     assert cost(BEFORE, AFTER, 100, 1.0, processors).server_busy == pytest.approx(busy)
 
 
@@ -107,7 +109,9 @@ def test_a_server_is_busy_when_no_more_of_its_processes_can_run(processors: int,
         (0.84, 0.84, "waiting"),
     ],
 )
-def test_the_end_that_had_nothing_to_spare_is_the_limit(server: float, client: float, limit: Limit) -> None:
+def test_the_end_that_had_nothing_to_spare_is_the_limit(
+    server: float, client: float, limit: Limit
+) -> None:
     assert limit_of(server, client) == limit
 
 
@@ -121,7 +125,9 @@ def test_each_processor_is_looked_at_and_this_process_keeps_all_of_them() -> Non
     for _ in range(3):
         speeds.probe()
     assert os.sched_getaffinity(0) == ours
-    assert {number: len(probes) for number, probes in speeds._probes.items()} == dict.fromkeys(ours, 3)
+    assert {number: len(probes) for number, probes in speeds._probes.items()} == dict.fromkeys(
+        ours, 3
+    )
 
 
 def test_speeds_are_parts_of_the_best_that_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,9 @@ def call_from_threads(peer: ModuleType, address: str) -> None:
     for method in peer.METHODS:
         together = threading.Barrier(CALLERS)
 
-        def caller(number: int, method: str = method, together: threading.Barrier = together) -> int:
+        def caller(
+            number: int, method: str = method, together: threading.Barrier = together
+        ) -> int:
             together.wait(SOON)
             calls, made = script(method, number), 0
             call: Call | None = next(calls)
@@ -138,7 +140,9 @@ async def call_from_tasks(peer: ModuleType, address: str) -> None:
 
 
 @every_peer
-def test_every_call_of_every_caller_gets_its_own_reply(name: str, run_program: Callable[..., Any]) -> None:
+def test_every_call_of_every_caller_gets_its_own_reply(
+    name: str, run_program: Callable[..., Any]
+) -> None:
     pytest.importorskip(LIBRARIES[name])
     with Child("ringback.compare.peers", name, str(CALLERS)) as server:
         ready, address = server.line(SOON).decode().split()
@@ -184,12 +188,17 @@ def test_a_library_that_is_not_installed_is_told_in_one_line_that_names_the_extr
     monkeypatch.setitem(sys.modules, "rpyc", None)
     with pytest.raises(UsageError) as caught:
         peers.load("rpyc")
-    assert str(caught.value) == "the peer rpyc needs rpyc: install it with pip install 'ringback[peers]'"
+    assert (
+        str(caught.value)
+        == "the peer rpyc needs rpyc: install it with pip install 'ringback[peers]'"
+    )
     assert "rpyc" not in peers.installed()
 
 
 def test_a_peer_that_does_not_exist_is_told_with_those_that_do() -> None:
-    with pytest.raises(UsageError, match=r"no peer 'corba': choose one of pyzmq, zerorpc, rpyc, grpc, "):
+    with pytest.raises(
+        UsageError, match=r"no peer 'corba': choose one of pyzmq, zerorpc, rpyc, grpc, "
+    ):
         peers.load("corba")
 
 

@@ -12,13 +12,22 @@ from ringback.compare.asking import FEWEST, request_of
 from ringback.compare.load.plan import FIRE_AND_CALLBACK, RAW, REQUEST_REPLY, STYLES
 from ringback.compare.options import BACKENDS, CompareOptions
 from ringback.compare.results import Arm
-from ringback.compare.run.budget import AFTER_SECONDS, Pace, a_round, affordable, round_seconds, spend
+from ringback.compare.run.budget import (
+    AFTER_SECONDS,
+    Pace,
+    a_round,
+    affordable,
+    round_seconds,
+    spend,
+)
 from ringback.compare.run.request import CellJob, CompareRequest
 from ringback.compare.run.treatments import Treatment, groups, server, treatments
 from ringback.compare.workloads.table import CORE, WORKLOADS, figure_of
 from ringback.errors import UsageError
 
-REQUEST = CompareRequest(("asyncio", "gevent"), styles=STYLES, workloads=CORE, fewest=FEWEST, seed=1)
+REQUEST = CompareRequest(
+    ("asyncio", "gevent"), styles=STYLES, workloads=CORE, fewest=FEWEST, seed=1
+)
 
 
 def seconds_of(request: CompareRequest) -> float:
@@ -71,7 +80,9 @@ def test_what_was_asked_for_is_measured_whatever_it_takes_and_as_often_as_is_giv
     assert spend(asked, 1.0, Pace()).units == units | given
 
 
-def test_a_round_has_two_slices_of_each_treatment_in_every_unit_and_one_in_the_calibration() -> None:
+def test_a_round_has_two_slices_of_each_treatment_in_every_unit_and_one_in_the_calibration() -> (
+    None
+):
     asked = replace(REQUEST, workloads=("io",), styles=(REQUEST_REPLY,))
     [job] = asked.jobs
     pace = Pace(pair=10.0, slice=1.0)
@@ -87,7 +98,8 @@ def test_a_given_time_is_spent_on_as_many_rounds_as_it_holds() -> None:
     usual, longer = request_of(CompareOptions()), request_of(CompareOptions(time=600.0))
     assert (usual.rounds, usual.fixed) == (8, False)
     rounds = [
-        spend(each, each.seconds, Pace()).rounds for each in (longer, request_of(CompareOptions(time=1200.0)))
+        spend(each, each.seconds, Pace()).rounds
+        for each in (longer, request_of(CompareOptions(time=1200.0)))
     ]
     assert 8 < rounds[0] < rounds[1]
 
@@ -112,15 +124,22 @@ def test_what_cannot_fit_its_time_is_left_out_before_anything_runs() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [CompareOptions(time=10.0), CompareOptions(time=60.0, rounds=90), CompareOptions(time=3.0, quick=True)],
+    [
+        CompareOptions(time=10.0),
+        CompareOptions(time=60.0, rounds=90),
+        CompareOptions(time=3.0, quick=True),
+    ],
 )
 def test_a_time_that_holds_nothing_is_refused(options: CompareOptions) -> None:
-    with pytest.raises(UsageError, match=r"s are too few: \d+ rounds of \w+ alone.*Use --time \d+ or more"):
+    with pytest.raises(
+        UsageError, match=r"s are too few: \d+ rounds of \w+ alone.*Use --time \d+ or more"
+    ):
         request_of(options)
 
 
 @pytest.mark.parametrize(
-    ("options", "least", "seconds"), [(CompareOptions(), 6, 169.0), (CompareOptions(quick=True), 5, 58.0)]
+    ("options", "least", "seconds"),
+    [(CompareOptions(), 6, 169.0), (CompareOptions(quick=True), 5, 58.0)],
 )
 def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
     options: CompareOptions, least: int, seconds: float
@@ -142,14 +161,20 @@ def test_a_run_without_options_has_time_for_all_that_it_is_to_measure(
 def test_slices_are_short_but_where_calls_take_or_come_in_their_time() -> None:
     request = replace(REQUEST, workloads=("echo", "io", "echo-rate", "overload", "counter"))
     windows = {job: request.load(job, 1).window for job in request.jobs}
-    assert windows[CellJob("echo", FIRE_AND_CALLBACK)] < windows[CellJob("echo", REQUEST_REPLY)] < 0.1
+    assert (
+        windows[CellJob("echo", FIRE_AND_CALLBACK)] < windows[CellJob("echo", REQUEST_REPLY)] < 0.1
+    )
     assert windows[CellJob("io", REQUEST_REPLY)] == WORKLOADS["io"].window
     assert windows[CellJob("overload", FIRE_AND_CALLBACK)] == WORKLOADS["overload"].window
-    assert {job: request.load(job, 1).warmup for job in request.jobs} == dict.fromkeys(request.jobs, 0.0)
+    assert {job: request.load(job, 1).warmup for job in request.jobs} == dict.fromkeys(
+        request.jobs, 0.0
+    )
 
 
 @pytest.mark.parametrize(("rate", "window"), [(10_000.0, 0.05), (200.0, 0.1), (1.0, 1.0)])
-def test_a_slice_at_a_rate_has_calls_in_it_if_that_takes_no_second(rate: float, window: float) -> None:
+def test_a_slice_at_a_rate_has_calls_in_it_if_that_takes_no_second(
+    rate: float, window: float
+) -> None:
     request = replace(REQUEST, rate=rate, workloads=("echo",))
     load = request.load(CellJob("echo", REQUEST_REPLY), 1)
     assert (load.rate, load.window) == (rate, window)
@@ -193,7 +218,9 @@ def test_a_round_has_every_backend_once_and_one_of_them_twice_in_all_cells() -> 
     found = a_round(REQUEST)
     *arms, control, other = found
     assert [(treatment.kind, treatment.arm, treatment.client) for treatment in arms] == [
-        ("backend", backend, client) for backend in REQUEST.backends for client in ("threading", RAW)
+        ("backend", backend, client)
+        for backend in REQUEST.backends
+        for client in ("threading", RAW)
     ]
     assert {control.kind, other.kind} == {"control"}
     assert control.server == other.server
@@ -209,11 +236,15 @@ def test_a_round_has_every_backend_once_and_one_of_them_twice_in_all_cells() -> 
 
 
 def test_those_that_are_compared_run_beside_each_other_and_other_libraries_alone() -> None:
-    asked = replace(REQUEST, clients=("threading", "asyncio"), workloads=("echo",), peers=("pyzmq",))
+    asked = replace(
+        REQUEST, clients=("threading", "asyncio"), workloads=("echo",), peers=("pyzmq",)
+    )
     ours, [peer] = groups(a_round(asked))
     assert (peer.kind, peer.client) == ("peer", "pyzmq")
     assert Counter((treatment.kind, treatment.client) for treatment in ours) == {
-        (kind, client): many for kind, many in (("backend", 2), ("control", 1)) for client in asked.clients
+        (kind, client): many
+        for kind, many in (("backend", 2), ("control", 1))
+        for client in asked.clients
     }
 
 
@@ -229,7 +260,8 @@ def test_what_has_a_client_of_its_own_is_called_by_that_alone() -> None:
 def test_as_many_calls_are_in_flight_as_the_workload_fixes_or_else_as_are_asked_for() -> None:
     found = {
         asked: [
-            replace(REQUEST, concurrency=asked).in_flight(WORKLOADS[name]) for name in ("echo", "flood", "io")
+            replace(REQUEST, concurrency=asked).in_flight(WORKLOADS[name])
+            for name in ("echo", "flood", "io")
         ]
         for asked in (None, 5)
     }
@@ -242,7 +274,10 @@ def test_an_arm_is_a_backend_with_options_of_its_server_perhaps_of_another_insta
         Arm("old", "gevent", python="/old/bin/python", version="1"),
     )
     asked = replace(
-        REQUEST, backends=("asyncio", "many", "old"), workloads=("echo",), arms={"many": many, "old": old}
+        REQUEST,
+        backends=("asyncio", "many", "old"),
+        workloads=("echo",),
+        arms={"many": many, "old": old},
     )
     plain, twofold, other = (server(asked, treatment, "") for treatment in treatments(asked))
     assert plain.words[:4] == ("ringback.server", asked.service, "--backend", "asyncio")

@@ -18,14 +18,23 @@ def one(workload: str, style: str = WAIT, backend: str = "asyncio", **changes: A
 
 
 def opened(workload: str, style: str = FIRE, rate: float = 100.0, **changes: Any) -> Result:
-    return one(workload, style, loop="open", rate=Rate(rate, rate, 0), service=Latency(mean=0.02), **changes)
+    return one(
+        workload,
+        style,
+        loop="open",
+        rate=Rate(rate, rate, 0),
+        service=Latency(mean=0.02),
+        **changes,
+    )
 
 
 def of(workload: str, *cells: Result, style: str | None = None, **about: Any) -> list[Prediction]:
     made = report(*cells, environment=environment(**about))
     predict(made)
     return [
-        each for each in made.predictions if each.workload == workload and each.style == (style or each.style)
+        each
+        for each in made.predictions
+        if each.workload == workload and each.style == (style or each.style)
     ]
 
 
@@ -59,7 +68,9 @@ def test_nothing_of_the_predicted_cell_itself_is_in_its_prediction() -> None:
         was, now = (
             {
                 each.model: each.predicted
-                for each in of(cell.workload, *cells[:number], made, *cells[number + 1 :], style=cell.style)
+                for each in of(
+                    cell.workload, *cells[:number], made, *cells[number + 1 :], style=cell.style
+                )
             }
             for made in (cell, changed)
         )
@@ -83,7 +94,10 @@ def test_computing_takes_what_it_took_the_server_in_the_other_style() -> None:
     assert calls.inputs == "server CPU time of cpu by fire-and-callback"
     calls, _ = of("cpu", cells[0], ECHO)
     assert calls.predicted == pytest.approx(1 / 0.00102)
-    assert calls.inputs == "1 ms of computing, as calibrated, server CPU time of echo by fire-and-callback"
+    assert (
+        calls.inputs
+        == "1 ms of computing, as calibrated, server CPU time of echo by fire-and-callback"
+    )
     calls, _ = of("cpu", cells[0])
     assert calls.inputs == "1 ms of computing, as calibrated"
 
@@ -97,7 +111,9 @@ def test_computing_takes_what_it_took_the_server_in_the_other_style() -> None:
         ("mixed", "gevent", "M/G/1"),
     ],
 )
-def test_at_a_rate_handlers_queue_as_their_backend_runs_them(workload: str, server: str, model: str) -> None:
+def test_at_a_rate_handlers_queue_as_their_backend_runs_them(
+    workload: str, server: str, model: str
+) -> None:
     [found] = of(workload, opened(workload, backend=server))
     assert found.model == model
     assert "lone" not in found.inputs
@@ -108,7 +124,8 @@ def test_an_arm_is_predicted_from_its_own_cells_and_as_its_backend_runs_handlers
     other = {"backend": "gevent", "arm": "gevent-limited"}
     computed = one("cpu", cpu=Cpu(0.0012), **other)
     found = {
-        each.arm: each for each in of("cpu", computed, opened("cpu", **other), opened("cpu"), style=FIRE)
+        each.arm: each
+        for each in of("cpu", computed, opened("cpu", **other), opened("cpu"), style=FIRE)
     }
     assert found["gevent-limited"].model == "M/G/1"
     assert found["gevent-limited"].inputs == "server CPU time of cpu by request-reply"

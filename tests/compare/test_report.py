@@ -88,7 +88,12 @@ def test_every_section_is_there_and_says_what_it_is_for(full: Page) -> None:
     assert full.text.count("?") >= len(SECTIONS) - 2
     for word in (
         *("asyncio", "threads & more", "Hatched", "asymptotic bounds", "ringback compare"),
-        *("io, fire-and-callback", "echo-rate, fire-and-callback: 1,", "lone, request-reply", "not valid"),
+        *(
+            "io, fire-and-callback",
+            "echo-rate, fire-and-callback: 1,",
+            "lone, request-reply",
+            "not valid",
+        ),
     ):
         assert word in full.text
     assert "beyond a factor" not in full.text
@@ -122,7 +127,9 @@ def test_the_answer_comes_first_with_each_arm_beside_the_best(full: Page) -> Non
             trace.y, trace.x, trace.error_x.arrayminus, trace.error_x.array, strict=True
         )
     }
-    beside = [each.turned() for each in made.claims if (each.arm, each.against) != ("gevent", "twisted")]
+    beside = [
+        each.turned() for each in made.claims if (each.arm, each.against) != ("gevent", "twisted")
+    ]
     assert shown == {
         (f"{each.workload}, {each.style}: {each.arm}", each.arm): pytest.approx(
             (each.ratio, each.low, each.high)
@@ -151,23 +158,35 @@ def test_a_run_that_cannot_be_trusted_says_so_first_and_draws_no_claims() -> Non
 
 def test_every_claim_is_in_a_table_with_its_figure() -> None:
     both = [*cell({"asyncio": 1200.0}), *cell({"asyncio": 3600.0}, "io", STYLES[1])]
-    found = rows.claimed(finished(report(*cell({"asyncio": 1000.0, "gevent": 500.0}, "lone"), *both)))
+    found = rows.claimed(
+        finished(report(*cell({"asyncio": 1000.0, "gevent": 500.0}, "lone"), *both))
+    )
     each_has = [dict(zip(found.head, row, strict=True)) for row in found.rows]
     assert [(row[""], row["figure"], row["compared with"], row["verdict"]) for row in each_has] == [
         ("lone, request-reply: asyncio", "median time", "gevent", "better, sure"),
         ("io, fire-and-callback: asyncio", "calls/s", "io, request-reply: asyncio", "better, sure"),
     ]
-    assert [float(row["ratio"].split()[0]) for row in each_has] == pytest.approx([2.0, 3.0], rel=0.05)
+    assert [float(row["ratio"].split()[0]) for row in each_has] == pytest.approx(
+        [2.0, 3.0], rel=0.05
+    )
 
 
 # Plots
 
 
-def test_bars_begin_at_0_are_hatched_where_they_are_lower_bounds_and_grey_where_they_are_no_arms() -> None:
+def test_bars_begin_at_0_are_hatched_where_they_are_lower_bounds_and_grey_where_they_are_no_arms() -> (
+    None
+):
     made = whole()
     calls, costs = list(plots.throughput(made)), list(plots.cost(made))
     assert [plot.title.partition(":")[0] for plot in calls] == ["lone", "echo", "io", "cpu"]
-    assert [plot.title.partition(":")[0] for plot in costs] == ["lone", "echo", "echo-rate", "io", "cpu"]
+    assert [plot.title.partition(":")[0] for plot in costs] == [
+        "lone",
+        "echo",
+        "echo-rate",
+        "io",
+        "cpu",
+    ]
     for plot in (*calls, *costs):
         assert plot.figure.layout.yaxis.rangemode == "tozero"
         assert {bars.type for bars in plot.figure.data} == {"bar"}
@@ -180,7 +199,9 @@ def test_bars_begin_at_0_are_hatched_where_they_are_lower_bounds_and_grey_where_
         for x, shape in zip(bars.x, bars.marker.pattern.shape, strict=True)
         if shape
     }
-    assert hatched == {("calls", "gevent")}  # whatever the client is the limit of, a cost is the server's own
+    assert hatched == {
+        ("calls", "gevent")
+    }  # whatever the client is the limit of, a cost is the server's own
     bars = calls[2].figure.data[0]
     assert bars.marker.color[bars.x.index("rpyc")] == "#888888"
 
@@ -208,7 +229,12 @@ def test_with_several_clients_no_two_lines_or_bars_of_a_plot_have_one_name() -> 
             for client in ("threading", "asyncio", "gevent", "raw")
         )
     )
-    names = {"asyncio", "asyncio, asyncio client", "gevent, asyncio client", "asyncio, gevent client"}
+    names = {
+        "asyncio",
+        "asyncio, asyncio client",
+        "gevent, asyncio client",
+        "asyncio, gevent client",
+    }
     for plot in (*plots.throughput(made), *plots.cost(made)):
         for bars in plot.figure.data:
             assert len(set(bars.x)) == len(bars.x) == 8
@@ -216,7 +242,9 @@ def test_with_several_clients_no_two_lines_or_bars_of_a_plot_have_one_name() -> 
     for plot in plots.response(made):
         found = [each.name for each in plot.figure.data]
         assert len(set(found)) == len(found) == 8
-        looks = [(each.marker.symbol, each.marker.color or each.line.color) for each in plot.figure.data]
+        looks = [
+            (each.marker.symbol, each.marker.color or each.line.color) for each in plot.figure.data
+        ]
         assert len(set(looks)) >= 6
 
 
@@ -265,7 +293,10 @@ def test_what_speaks_for_and_against_a_run_is_named() -> None:
 
 def test_a_cell_has_its_errors_by_code_its_rate_and_dashes_for_ranks_of_too_few_calls() -> None:
     bad = {"errors": 2, "errors_by_code": {"INTERNAL": 2}}
-    made = [result("asyncio", "echo-rate", STYLES[1], [1e3], calls=calls, **bad) for calls in (100, 100_000)]
+    made = [
+        result("asyncio", "echo-rate", STYLES[1], [1e3], calls=calls, **bad)
+        for calls in (100, 100_000)
+    ]
     table = rows.measured(made)
     few, many = (dict(zip(table.head, row, strict=True)) for row in table.rows)
     assert (few["p99"], few["p99.9"], few["notes"], few["load"]) == (
@@ -279,7 +310,9 @@ def test_a_cell_has_its_errors_by_code_its_rate_and_dashes_for_ranks_of_too_few_
 
 def test_names_cannot_break_the_page() -> None:
     evil = "</script><b>evil</b>"
-    made = report(*cell({"asyncio": 1000.0, "gevent": 800.0}), failures=["<i>told</i>"], complete=False)
+    made = report(
+        *cell({"asyncio": 1000.0, "gevent": 800.0}), failures=["<i>told</i>"], complete=False
+    )
     made.results[1].arm = evil
     shown = Page(html(finished(made)))
     assert evil in shown.text
@@ -315,18 +348,28 @@ def test_a_browser_draws_every_plot_and_a_phone_is_wide_enough(tmp_path: Path, f
     if chromium is None:
         pytest.skip("there is no chromium")
     # A frame is as narrow as a phone, which a window of the browser itself cannot be.
-    text = full.source.replace("<script>plotly</script>", f"<script>{plotly.offline.get_plotlyjs()}</script>")
+    text = full.source.replace(
+        "<script>plotly</script>", f"<script>{plotly.offline.get_plotlyjs()}</script>"
+    )
     tell = (
         "<script>document.title = 'WIDTH ' + document.documentElement.scrollWidth + ' PLOTS ' + "
         "document.querySelectorAll('.plot .main-svg').length; parent.postMessage(document.title, '*')</script>"
     )
-    (tmp_path / "report.html").write_text(text.replace("</body>", f"{tell}</body>"), encoding="utf-8")
+    (tmp_path / "report.html").write_text(
+        text.replace("</body>", f"{tell}</body>"), encoding="utf-8"
+    )
     frame = tmp_path / "phone.html"
     frame.write_text(
         "<iframe src='report.html' width='390' height='800' style='border: 0'></iframe><pre id='told'></pre>"
         "<script>addEventListener('message', (event) => { document.getElementById('told').textContent = event.data; })</script>"
     )
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+    ]
     done = subprocess.run(
         [chromium, *options, frame.as_uri()], capture_output=True, text=True, timeout=50, check=True
     )
@@ -357,7 +400,16 @@ FIRST: dict[str, Any] = {
     ],
     "styles": [claim(2.0, 1.8, 2.2, "better", style=STYLES[1], than=STYLES[0])],
     "ways": [
-        claim(0.5, 0.4, 0.6, "better", workload="balance", way="hedge", than="round-robin", metric="p99"),
+        claim(
+            0.5,
+            0.4,
+            0.6,
+            "better",
+            workload="balance",
+            way="hedge",
+            than="round-robin",
+            metric="p99",
+        ),
         claim(0.5, 0.4, 0.6, "worse", workload="counter", way="lock", than="none"),
     ],
 }
@@ -376,7 +428,15 @@ def test_of_schema_1_every_claim_is_turned_so_that_above_1_is_better(tmp_path: P
         for each in made.claims
     ]
     assert told == [
-        ("asyncio", "gevent", "throughput", 1 / 0.8, 1 / 0.82, 1 / 0.78, "better"),  # the best comes first
+        (
+            "asyncio",
+            "gevent",
+            "throughput",
+            1 / 0.8,
+            1 / 0.82,
+            1 / 0.78,
+            "better",
+        ),  # the best comes first
         ("asyncio", "twisted", "p99", 1.25, 1.2, 1.3, "better"),
         ("asyncio", "twisted", "throughput", 1 / 0.9, 1 / 1.1, 1 / 0.7, "unclear"),
         ("asyncio", "asyncio", "throughput", 2.0, 1.8, 2.2, "better"),
@@ -410,7 +470,10 @@ def first() -> dict[str, Any]:
     return {
         **FIRST,
         "results": results,
-        "verdict": {"text": ["io, request-reply: asyncio."], "winners": {"io, request-reply": ["asyncio"]}},
+        "verdict": {
+            "text": ["io, request-reply: asyncio."],
+            "winners": {"io, request-reply": ["asyncio"]},
+        },
         "predictions": [{**ends, **model, "error": -0.5, "judgement": "fair"}],
     }
 
@@ -430,14 +493,21 @@ def test_a_file_of_schema_1_is_shown_drawn_and_compared(tmp_path: Path) -> None:
     for words in ("io, request-reply: asyncio.", "0.80 (0.78..0.82) -", "p99 0.80 (0.77..0.83) -"):
         assert words in table
     shown = Page(html(made))
-    assert {"verdict", "claims", "throughput", "models", "figures", "environment"} <= set(shown.sections)
+    assert {"verdict", "claims", "throughput", "models", "figures", "environment"} <= set(
+        shown.sections
+    )
     assert all(each["data"] for each in shown.figures)
     found = changes([made], [finished(report(*cell({"asyncio": 1000.0})))])
     assert {each.arm for each in found.differences} == {"asyncio"}
 
 
 def test_of_schema_1_a_run_that_cannot_be_trusted_claims_nothing(tmp_path: Path) -> None:
-    untrusted = {"text": ["This run cannot be trusted."], "winners": {}, "caveats": [], "trusted": False}
+    untrusted = {
+        "text": ["This run cannot be trusted."],
+        "winners": {},
+        "caveats": [],
+        "trusted": False,
+    }
     assert read_again(tmp_path, {**FIRST, "verdict": untrusted}).claims == []
 
 
@@ -459,7 +529,9 @@ def test_another_schema_is_refused_in_one_line(schema: int, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("lacking", ["backend", "ratio", "interval", "best"])
-def test_a_claim_of_schema_1_that_lacks_something_is_no_report(lacking: str, tmp_path: Path) -> None:
+def test_a_claim_of_schema_1_that_lacks_something_is_no_report(
+    lacking: str, tmp_path: Path
+) -> None:
     claim = {name: value for name, value in FIRST["comparisons"][0].items() if name != lacking}
     with pytest.raises(UsageError, match="is not a report of ringback compare"):
         read_again(tmp_path, {**FIRST, "comparisons": [claim]})

@@ -177,11 +177,17 @@ def test_a_round_has_the_slices_of_every_arm_with_every_client_in_every_style(sm
     experiment, report, watcher = small.experiment, small.report, small.watcher
     assert report.failures == []
     assert experiment.rounds == report.design.rounds == 1
-    assert report.design.units == {f"{job.workload}, {job.style}": UNITS for job in (ECHO, FIRED, FLOOD)}
+    assert report.design.units == {
+        f"{job.workload}, {job.style}": UNITS for job in (ECHO, FIRED, FLOOD)
+    }
     assert {*experiment.cells} == {
         (arm, client, job)
         for arm in ARMS
-        for client, jobs in (("threading", (ECHO, FIRED)), ("asyncio", (ECHO, FIRED)), (RAW, (FLOOD,)))
+        for client, jobs in (
+            ("threading", (ECHO, FIRED)),
+            ("asyncio", (ECHO, FIRED)),
+            (RAW, (FLOOD,)),
+        )
         for job in jobs
     }
     for cell in experiment.cells.values():
@@ -221,7 +227,9 @@ def test_in_each_unit_all_take_turns_and_again_in_the_mirrored_order(small: Run)
     slices, units = small.watcher.of(1), []
     while slices:
         what = slices[0][1]
-        many = 3 if what.startswith("flood") else 6  # two arms and a control, with one client or with two
+        many = (
+            3 if what.startswith("flood") else 6
+        )  # two arms and a control, with one client or with two
         unit, slices = slices[: 2 * many], slices[2 * many :]
         assert {each for _, each in unit} == {what}
         order = tuple(who for who, _ in unit)
@@ -253,7 +261,9 @@ def test_each_arm_has_one_server_for_all_clients_and_each_client_one_generator_f
 
 
 @pytest.mark.skipif(APART is ANYWHERE, reason="nothing to choose from")
-def test_servers_and_generators_have_their_own_processors_whenever_calls_are_made(small: Run) -> None:
+def test_servers_and_generators_have_their_own_processors_whenever_calls_are_made(
+    small: Run,
+) -> None:
     for ends in small.processes:
         for pids, only in zip(ends, APART, strict=True):
             assert [small.seen[pid] for pid in pids] == [{*only}] * len(pids)
@@ -268,7 +278,9 @@ def duet(tmp_path_factory: pytest.TempPathFactory) -> Run:
     home = installation(tmp_path_factory.mktemp("other"))
     arm = Arm("other", "threading", python=str(home / "bin" / "python"), version="0.0.1")
 
-    asked = replace(ONE, backends=("threading", "other"), arms={"other": arm}, units={ECHO: UNITS}, duet=True)
+    asked = replace(
+        ONE, backends=("threading", "other"), arms={"other": arm}, units={ECHO: UNITS}, duet=True
+    )
     return Run(asked, lambda _, pid: [psutil.Process(pid).environ().get("PYTHONPATH")])
 
 
@@ -304,7 +316,9 @@ def test_in_a_duet_no_server_works_for_two_clients_at_once(monkeypatch: pytest.M
     assert [len({treatment.server for treatment in turn}) for turn in (first, second)] == [3, 3]
     assert mirrored == [second[::-1], first[::-1]]
     made._unit(0, ECHO, pairs, {})
-    assert [len(turn) for turn in turns[4:]] == [1] * 6  # a calibration tells how fast each is alone
+    assert [len(turn) for turn in turns[4:]] == [
+        1
+    ] * 6  # a calibration tells how fast each is alone
 
 
 def test_an_arm_of_another_installation_is_served_by_that_one(duet: Run) -> None:
@@ -338,8 +352,12 @@ def troubled() -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Experiment, "_with_control", without_control)
         # So long a generator waits for the answers of the one that was killed.
-        patch.setattr(Experiment, "_plan", lambda *of: msgspec.structs.replace(plan(*of), timeout=1.0))
-        return Run(replace(ONE, backends=("nosuch", *ARMS), units={ECHO: UNITS}, rounds=2), kill, stop)
+        patch.setattr(
+            Experiment, "_plan", lambda *of: msgspec.structs.replace(plan(*of), timeout=1.0)
+        )
+        return Run(
+            replace(ONE, backends=("nosuch", *ARMS), units={ECHO: UNITS}, rounds=2), kill, stop
+        )
 
 
 def test_an_arm_that_does_not_start_is_told_and_the_others_go_on(troubled: Run) -> None:
@@ -392,7 +410,9 @@ def test_a_run_that_ends_without_a_round_has_failed() -> None:
     assert failure.startswith("the calibration took so long that no round fits in 3.5 s")
 
 
-def test_a_run_of_which_no_arm_starts_ends_after_the_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_which_no_arm_starts_ends_after_the_calibration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = Unmeasured()
 
     def no_child_starts(_: int, treatments: list[Treatment]) -> None:
@@ -427,14 +447,21 @@ def test_the_time_that_there_is_goes_into_units() -> None:
 # Open loops
 
 
-def test_calls_come_at_a_quarter_of_what_the_slowest_arm_does_in_the_calibration_with_that_client() -> None:
+def test_calls_come_at_a_quarter_of_what_the_slowest_arm_does_in_the_calibration_with_that_client() -> (
+    None
+):
     made, rated = Unmeasured(workloads=("echo-rate",)), CellJob("echo-rate", FIRE_AND_CALLBACK)
-    speeds = {("asyncio", "threading"): 8e3, ("threading", "threading"): 4e3, ("threading", "asyncio"): 1e3}
+    speeds = {
+        ("asyncio", "threading"): 8e3,
+        ("threading", "threading"): 4e3,
+        ("threading", "asyncio"): 1e3,
+    }
     made._capacity = {(*who, rated): speed for who, speed in speeds.items()}
     treatment = Treatment("asyncio", "threading", (rated,))
     assert made._load(rated, 0, treatment).rate is None
     assert [
-        made._load(rated, 1, each).rate for each in (treatment, treatment._replace(client="asyncio"))
+        made._load(rated, 1, each).rate
+        for each in (treatment, treatment._replace(client="asyncio"))
     ] == [
         1e3,
         250.0,
@@ -448,7 +475,9 @@ def test_under_an_overload_a_server_that_learns_its_limit_refuses_what_it_cannot
 ) -> None:
     """How much that is depends on what else runs here: benchmarks tell."""
     monkeypatch.setattr(Experiment, "_with_control", without_control)
-    asked = replace(ONE, backends=("learns",), styles=(FIRE_AND_CALLBACK,), workloads=("overload",), units={})
+    asked = replace(
+        ONE, backends=("learns",), styles=(FIRE_AND_CALLBACK,), workloads=("overload",), units={}
+    )
     arm = Arm("learns", "asyncio", ("--limit", "adaptive"))
     made = Run(replace(asked, concurrency=64, arms={"learns": arm}))
     assert made.report.failures == []

@@ -30,7 +30,14 @@ def title(made: Report, workload: str) -> str:
     [
         (
             "throughput",
-            {0.00012: "0.000120", 0.5: "0.500", 12.34: "12.3", 1234567: "1,234,567", 0: "0", None: "-"},
+            {
+                0.00012: "0.000120",
+                0.5: "0.500",
+                12.34: "12.3",
+                1234567: "1,234,567",
+                0: "0",
+                None: "-",
+            },
         ),
         ("p50", {0.00012: "0.120", 0.5: "500", 12.34: "12,340", 1.2e-8: "0.0000120", None: "-"}),
         ("server_cpu", {0.00012: "120", 1.234e-6: "1.23", 1234.567e-6: "1,235", None: "-"}),
@@ -71,7 +78,9 @@ def rows(made: Report, name: str) -> list[str]:
 
 
 def test_the_others_stand_beside_the_best_and_never_it_beside_them() -> None:
-    made = finished(report(*cell({"asyncio": 500.0, "gevent": 1000.0, "twisted": 1001.0}, noise=0.001)))
+    made = finished(
+        report(*cell({"asyncio": 500.0, "gevent": 1000.0, "twisted": 1001.0}, noise=0.001))
+    )
     [worse], [equal], [best] = (rows(made, name) for name in ("asyncio", "gevent", "twisted"))
     assert worse.split()[2].startswith("0.5")
     assert worse.split()[4] == "-"
@@ -83,7 +92,9 @@ def test_the_others_stand_beside_the_best_and_never_it_beside_them() -> None:
 
 
 @pytest.mark.parametrize(("workload", "before"), [("io", ""), ("lone", "p50 "), ("echo", "CPU ")])
-def test_what_is_compared_stands_before_the_ratio_unless_it_is_calls(workload: str, before: str) -> None:
+def test_what_is_compared_stands_before_the_ratio_unless_it_is_calls(
+    workload: str, before: str
+) -> None:
     # Of times and costs too, what is above 1 is better: the slower one has the half.
     made = finished(report(*cell({"asyncio": 1000.0, "gevent": 480.0}, workload, noise=0.001)))
     [row] = rows(made, "gevent")
@@ -133,7 +144,10 @@ def test_errors_have_their_codes_and_wrong_replies_their_reason() -> None:
 
 def test_other_libraries_are_there_once_whoever_else_calls() -> None:
     made = report(
-        *(result("asyncio", "io", STYLES[0], [5.0], client=client) for client in ("threading", "asyncio")),
+        *(
+            result("asyncio", "io", STYLES[0], [5.0], client=client)
+            for client in ("threading", "asyncio")
+        ),
         peers=[result("rpyc", "io", STYLES[0], [5.0], client="rpyc", peer=True)],
     )
     assert printed(finished(made)).count("(rpyc)") == 2  # its row, and what it does differently
@@ -186,7 +200,9 @@ def test_of_a_narrow_terminal_mistakes_are_never_left_out() -> None:
 
 def test_a_pipe_has_every_sentence_in_one_line_and_a_terminal_none_that_is_too_long() -> None:
     made = finished(whole())
-    [legend] = [line for line in printed(made).splitlines() if line.startswith("* best of its group")]
+    [legend] = [
+        line for line in printed(made).splitlines() if line.startswith("* best of its group")
+    ]
     assert legend.endswith("the end that limits the figures.")
     made.verdict.text[:] = made.verdict.caveats[:] = []
     assert legend not in printed(made, 80)
@@ -223,7 +239,13 @@ def test_ranks_of_too_few_calls_are_not_shown() -> None:
 
 def test_what_is_worth_knowing_of_some_workloads_alone() -> None:
     made = report(
-        result("asyncio", "mixed", STYLES[0], [5.0], methods={"cpu": Latency(0.5), "echo": Latency(0.25)}),
+        result(
+            "asyncio",
+            "mixed",
+            STYLES[0],
+            [5.0],
+            methods={"cpu": Latency(0.5), "echo": Latency(0.25)},
+        ),
         result("asyncio", "stream", STYLES[0], [5.0]),
     )
     for word in ("of which cpu", "500 ", "of which echo", "250 ", "5,000 items/s"):
@@ -237,5 +259,7 @@ def test_what_is_done_under_an_overload_stands_beside_what_can_be_done() -> None
     other = result("gevent", "overload", STYLES[1], [400.0, 410.0])
     other.rate = Rate(3000.0, 400.0, 0, False, 1000.0)
     for each in (pushed, other):
-        each.rounds = [msgspec.structs.replace(each.rounds[0], round=number) for number in range(1, 5)]
+        each.rounds = [
+            msgspec.structs.replace(each.rounds[0], round=number) for number in range(1, 5)
+        ]
     assert {claim.figure for claim in finished(report(pushed, other)).claims} == {"throughput"}

@@ -152,7 +152,9 @@ def test_an_update_of_which_nobody_knows_may_be_there_or_not() -> None:
     assert measured(Server(failing(after=True)), keyed=True) == Consistency()
 
 
-def test_a_read_is_stale_that_shows_what_had_changed_before_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_is_stale_that_shows_what_had_changed_before_it_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     now = itertools.count()
     monkeypatch.setattr(reads.time, "monotonic", lambda: next(now) * reads.CHANGE_SECONDS)
     first = next(measurements) * EACH
@@ -182,7 +184,9 @@ def test_few_keys_are_read_often() -> None:
 
 
 def request(**options: Any) -> tuple[str, ...]:
-    return request_of(CompareOptions(backend=["threading"], pin=False, time=600, **options)).workloads
+    return request_of(
+        CompareOptions(backend=["threading"], pin=False, time=600, **options)
+    ).workloads
 
 
 @pytest.mark.parametrize("varied", VARIED, ids=lambda varied: varied.workload)
@@ -209,9 +213,14 @@ def test_each_variant_but_the_first_has_time_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("varied", VARIED, ids=lambda varied: varied.workload)
-def test_where_nothing_is_said_of_time_there_is_enough_for_all_variants(varied: VariedWorkload) -> None:
+def test_where_nothing_is_said_of_time_there_is_enough_for_all_variants(
+    varied: VariedWorkload,
+) -> None:
     asked = request_of(CompareOptions(workload=[varied.workload], pin=False))
-    assert (asked.workloads, asked.dropped) == (tuple(varied.row(variant) for variant in varied.variants), ())
+    assert (asked.workloads, asked.dropped) == (
+        tuple(varied.row(variant) for variant in varied.variants),
+        (),
+    )
 
 
 # What is claimed
@@ -238,7 +247,11 @@ def counter_report(
 
 
 SPEEDS = {"none": 1000.0, "lock": 300.0, "version": 1004.0, "idempotency": 600.0}
-FOUND = {"none": Consistency(1234, 56, 78), "lock": Consistency(0, 55, 0), "version": Consistency(0, 54, 0)}
+FOUND = {
+    "none": Consistency(1234, 56, 78),
+    "lock": Consistency(0, 55, 0),
+    "version": Consistency(0, 54, 0),
+}
 
 
 def test_each_variant_is_compared_with_the_plain_one_of_the_same_arm() -> None:
@@ -252,7 +265,12 @@ def test_each_variant_is_compared_with_the_plain_one_of_the_same_arm() -> None:
         (False, False, True)
     }
     [lock] = (each for each in made.claims if each.workload == "counter-lock")
-    assert (lock.arm, lock.style, lock.figure, lock.sure) == ("asyncio", STYLES[0], "throughput", True)
+    assert (lock.arm, lock.style, lock.figure, lock.sure) == (
+        "asyncio",
+        STYLES[0],
+        "throughput",
+        True,
+    )
     assert (lock.against, lock.against_style) == (lock.arm, lock.style)
     assert lock.ratio == pytest.approx(0.3, rel=0.05)
     assert lock.low < lock.ratio < lock.high < 0.5
@@ -267,7 +285,10 @@ def test_a_variant_is_not_compared_with_the_plain_one_of_another_arm() -> None:
         *cell({"asyncio": 500.0, "gevent": 500.0}, "counter-lock", seed=2),
     )
     ratios = {each.arm: each.ratio for each in both.claims if each.of_workloads}
-    assert ratios == {"asyncio": pytest.approx(0.5, rel=0.05), "gevent": pytest.approx(0.25, rel=0.05)}
+    assert ratios == {
+        "asyncio": pytest.approx(0.5, rel=0.05),
+        "gevent": pytest.approx(0.25, rel=0.05),
+    }
 
 
 def test_without_the_plain_one_there_is_no_claim() -> None:
@@ -276,7 +297,9 @@ def test_without_the_plain_one_there_is_no_claim() -> None:
 
 def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_worse() -> None:
     outcomes = {
-        speed: counter_report({"none": 1000.0, "lock": speed}, lock={"limit": "client"}).claims[0].verdict
+        speed: counter_report({"none": 1000.0, "lock": speed}, lock={"limit": "client"})
+        .claims[0]
+        .verdict
         for speed in (3000.0, 1000.0, 300.0)
     }
     assert outcomes == {3000.0: "better", 1000.0: "unclear", 300.0: "unclear"}
@@ -284,7 +307,9 @@ def test_what_the_load_generator_limits_is_called_better_but_neither_equal_nor_w
 
 def test_what_may_be_better_yet_is_said_and_what_it_is_compared_with_may_be_as_good() -> None:
     made = counter_report({"none": 1000.0, "lock": 2000.0}, lock={"limit": "client"})
-    assert "lower bounds on asyncio, as the load generator was the limit" in " ".join(made.verdict.text)
+    assert "lower bounds on asyncio, as the load generator was the limit" in " ".join(
+        made.verdict.text
+    )
     [plain] = counter_report({"none": 1000.0, "lock": 2000.0}, none={"limit": "client"}).claims
     assert (plain.verdict, plain.sure) == ("unclear", False)
 
@@ -297,7 +322,8 @@ def test_the_words_claim_no_more_than_the_intervals() -> None:
     assert f"counter with lock, {lead}: fewer calls/s on asyncio 0.30" in text
     assert f"counter with version, {lead}: the same calls/s within the margin on asyncio" in text
     [plain], [lock] = (
-        cell({"asyncio": 900.0}, name, noise=0.3, seed=len(name)) for name in ("counter", "counter-lock")
+        cell({"asyncio": 900.0}, name, noise=0.3, seed=len(name))
+        for name in ("counter", "counter-lock")
     )
     assert "unclear on asyncio" in " ".join(judged(plain, lock).verdict.text)
 
@@ -311,12 +337,17 @@ def test_a_run_that_cannot_be_trusted_has_counts_and_no_claims() -> None:
 
 
 def test_what_went_wrong_is_told_again_where_it_should_not_have() -> None:
-    assert not [each for each in counter_report(SPEEDS, FOUND).verdict.caveats if "Inconsistent" in each]
+    assert not [
+        each for each in counter_report(SPEEDS, FOUND).verdict.caveats if "Inconsistent" in each
+    ]
     made = counter_report(
         SPEEDS, {**FOUND, "version": Consistency(3, 54, 0), "idempotency": Consistency(0, 1, 0)}
     )
     caveats = [each for each in made.verdict.caveats if "Inconsistent" in each]
-    assert [each.rpartition(": ")[2] for each in caveats] == ["3 lost updates.", "1 duplicated effects."]
+    assert [each.rpartition(": ")[2] for each in caveats] == [
+        "3 lost updates.",
+        "1 duplicated effects.",
+    ]
 
 
 def test_the_table_and_the_page_have_what_went_wrong() -> None:
@@ -366,7 +397,16 @@ def run(folder: Path, *words: str) -> dict[str, Result]:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """Every variant of counters and of reads."""
-    kinds = ("--workload", "counter", "--workload", "read", "--concurrency", "8", "--backend", "asyncio")
+    kinds = (
+        "--workload",
+        "counter",
+        "--workload",
+        "read",
+        "--concurrency",
+        "8",
+        "--backend",
+        "asyncio",
+    )
     return run(tmp_path_factory.mktemp("real"), *kinds)
 
 
@@ -396,7 +436,8 @@ def test_reads_are_measured_in_each_variant(real: dict[str, Result]) -> None:
     assert [each.optimise for each in found.values()] == list(variants.READ.variants)
     assert not [each.optimise for each in found.values() if variants.broken(each)]
     fastest = {
-        variant: HdrHistogram.decode(each.histogram).get_min_value() / 1e9 for variant, each in found.items()
+        variant: HdrHistogram.decode(each.histogram).get_min_value() / 1e9
+        for variant, each in found.items()
     }
     # Whatever else runs here: who waits for a database waits for so long at least, and what is kept need not be waited for.
     assert fastest["cache"] < 0.9 * reads.READ_SECONDS

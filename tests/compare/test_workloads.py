@@ -112,7 +112,9 @@ def test_a_scenario_is_repeated_with_new_numbers(tmp_path: Path) -> None:
         ("def other(number):\n    yield\n", "has no 'scenario'"),
     ],
 )
-def test_what_is_no_scenario_is_refused_with_the_reason(text: str, told: str, tmp_path: Path) -> None:
+def test_what_is_no_scenario_is_refused_with_the_reason(
+    text: str, told: str, tmp_path: Path
+) -> None:
     file = tmp_path / "bad.py"
     file.write_text(text)
     with pytest.raises(UsageError, match=told):

@@ -18,7 +18,9 @@ style_of = cache(lambda name: STYLES[name]())
 class Pair:
     """One client style and one backend."""
 
-    def __init__(self, style: str, backend: str, running_server: Callable[..., ServerProcess]) -> None:
+    def __init__(
+        self, style: str, backend: str, running_server: Callable[..., ServerProcess]
+    ) -> None:
         self.style: Style = style_of(style)
         self.backend = backend
         self._running_server = running_server
@@ -50,7 +52,9 @@ class Pair:
         self.style.run(whole)
 
 
-def promise(script: Callable[..., Script], *, styles: Sequence[str] = tuple(STYLES)) -> Callable[..., None]:
+def promise(
+    script: Callable[..., Script], *, styles: Sequence[str] = tuple(STYLES)
+) -> Callable[..., None]:
     """Make a test of a script `(client, ...)`; its further arguments are fixtures, of which `pair` is one."""
     names = [name for name in inspect.signature(script).parameters if name != "client"]
 

@@ -35,7 +35,9 @@ class Items:
     """The list of all items of a stream, or of the first `limit`, after which the stream is left. `seen` has them also where the
     stream fails."""
 
-    def __init__(self, stream: Any, limit: int | None = None, seen: list[Any] | None = None) -> None:
+    def __init__(
+        self, stream: Any, limit: int | None = None, seen: list[Any] | None = None
+    ) -> None:
         self.stream = stream
         self.limit = limit
         self.seen = seen if seen is not None else []

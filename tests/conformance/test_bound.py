@@ -129,7 +129,9 @@ def test_at_the_bound_of_bytes_fire_waits(client, pair):
 def test_at_the_bound_of_bytes_fire_fails(client, pair):
     small = pair.connect(max_bytes_in_flight=1_000_000)
     waiting = [small.fire("measured", 0.2, "x" * 100_000) for _ in range(10)]
-    with pytest.raises(errors.ResourceExhausted, match=r"calls with 1,0\d\d,\d\d\d bytes are in flight"):
+    with pytest.raises(
+        errors.ResourceExhausted, match=r"calls with 1,0\d\d,\d\d\d bytes are in flight"
+    ):
         yield small.fire("add", 1, 2)
     yield small.ready()
     assert (yield small.call("add", 1, 2)) == 3

@@ -106,7 +106,9 @@ def test_callers_who_wait_for_the_same_share_one_call(client, key):
 @promise
 def test_an_error_is_given_to_all_who_wait_and_not_kept(client, key):
     view = client.options(cache=60)
-    futures = [view.fire("counted", key, True, value="fail", errback=lambda _: None) for _ in range(3)]
+    futures = [
+        view.fire("counted", key, True, value="fail", errback=lambda _: None) for _ in range(3)
+    ]
     yield client.call("open_gate", key)
     for future in futures:
         with pytest.raises(errors.Aborted, match="run 1"):

@@ -28,7 +28,9 @@ def test_positional_and_keyword_arguments_and_defaults_arrive(client) -> Script:
     assert (yield client.call("greet", "Ada")) == "hello Ada!"
     assert (yield client.call("greet", "Ada", "good day")) == "good day Ada!"
     assert (yield client.call("greet", "Ada", greeting="hi", mark="?")) == "hi Ada?"
-    assert (yield client.call("greet", "Ada", "hi", "dear", mark="", b="2", a="1")) == "hi Ada dear a=1 b=2"
+    assert (
+        yield client.call("greet", "Ada", "hi", "dear", mark="", b="2", a="1")
+    ) == "hi Ada dear a=1 b=2"
     assert (yield client.call("add", b=2, a=1)) == 3
 
 
@@ -60,7 +62,9 @@ def test_a_thousand_calls_in_flight_each_get_their_own_reply(client) -> Script:
 
 @promise
 def test_callers_at_the_same_time_each_get_their_own_reply(client) -> Script:
-    soon = client.options(timeout=5)  # also where these are its first calls, and come before it is connected
+    soon = client.options(
+        timeout=5
+    )  # also where these are its first calls, and come before it is connected
     results = yield Together(*(lambda i=i: soon.call("echo", f"for {i}") for i in range(200)))
     assert results == [f"for {i}" for i in range(200)]
 

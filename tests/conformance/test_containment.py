@@ -377,7 +377,9 @@ def test_a_call_at_the_end_of_the_stack_harms_no_later_one(client, how) -> Any:
             depth, frame = depth + 1, frame.f_back
         arguments = ("count", 3) if how == "stream" else ("add", left, 1)
         try:
-            begun = _deep(sys.getrecursionlimit() - depth - left, partial(getattr(client, how), *arguments))
+            begun = _deep(
+                sys.getrecursionlimit() - depth - left, partial(getattr(client, how), *arguments)
+            )
         except RecursionError:
             refused += 1
         else:

@@ -37,7 +37,12 @@ def key_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def guarded_servers(key_files: Path) -> Iterator[Callable[[str], ServerProcess]]:
     servers: dict[str, ServerProcess] = {}
-    words = ("--secret-key", f"{key_files}/server.key_secret", "--authorized-keys", f"{key_files}/authorized")
+    words = (
+        "--secret-key",
+        f"{key_files}/server.key_secret",
+        "--authorized-keys",
+        f"{key_files}/authorized",
+    )
 
     def get(backend: str) -> ServerProcess:
         if backend not in servers:
@@ -46,7 +51,9 @@ def guarded_servers(key_files: Path) -> Iterator[Callable[[str], ServerProcess]]
 
     yield get
     try:
-        assert {backend: server.stop() for backend, server in servers.items()} == dict.fromkeys(servers, 0)
+        assert {backend: server.stop() for backend, server in servers.items()} == dict.fromkeys(
+            servers, 0
+        )
     finally:
         for server in servers.values():
             server.kill()
@@ -121,4 +128,6 @@ def test_a_client_without_keys_is_unauthenticated_by_a_server_with(client, pair,
 @promise
 def test_a_client_with_keys_does_not_speak_to_a_server_without(client, pair, known):
     # (Where both ends are on one machine, it is a race which of them sees first what the other is.)
-    yield from refused(pair, pair.endpoint, "does not use CURVE|broken off 3 times in a row", **known)
+    yield from refused(
+        pair, pair.endpoint, "does not use CURVE|broken off 3 times in a row", **known
+    )

@@ -20,7 +20,9 @@ from twisted.internet.defer import ensureDeferred
 
 @pytest.mark.parametrize("way", Leave.WAYS)
 @promise
-def test_a_stream_that_is_left_is_cancelled_at_the_server(client, pair: Pair, key: str, way: str) -> Script:
+def test_a_stream_that_is_left_is_cancelled_at_the_server(
+    client, pair: Pair, key: str, way: str
+) -> Script:
     other = pair.connect()  # nobody uses it afterwards
     for method in ("endless", "endless_async"):
         mine = key + method
@@ -39,7 +41,9 @@ def test_close_does_not_wait_for_a_stream_that_was_left(client, pair: Pair, key:
 
 
 @promise
-def test_a_stream_that_is_left_stops_the_iterator_that_was_its_argument(client, pair: Pair) -> Script:
+def test_a_stream_that_is_left_stops_the_iterator_that_was_its_argument(
+    client, pair: Pair
+) -> Script:
     sent: list[int] = []
 
     def numbers():
@@ -157,7 +161,9 @@ def _used_and_dropped(pair: Pair, clients: int) -> Script:
 def _held() -> tuple[int, int, int]:
     """Descriptors, threads and greenlets of this process."""
     gc.collect()
-    greenlets = sum(isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects())
+    greenlets = sum(
+        isinstance(each, gevent.Greenlet) and not each.dead for each in gc.get_objects()
+    )
     return len(os.listdir("/proc/self/fd")), len(threading.enumerate()), greenlets
 
 
@@ -165,6 +171,8 @@ def _leftover(before: tuple[int, int, int]) -> list[str]:
     """What there is more of than there was."""
     return [
         f"{now - then} {what}"
-        for what, now, then in zip(("descriptors", "threads", "greenlets"), _held(), before, strict=True)
+        for what, now, then in zip(
+            ("descriptors", "threads", "greenlets"), _held(), before, strict=True
+        )
         if now > then
     ]

@@ -130,7 +130,9 @@ def test_a_result_under_the_limit_comes(client, pair):
 
 @promise
 def test_an_argument_that_cannot_be_sent_is_refused_with_its_method(client):
-    with pytest.raises(errors.InvalidArgument, match=r"the arguments of echo cannot be sent.*object"):
+    with pytest.raises(
+        errors.InvalidArgument, match=r"the arguments of echo cannot be sent.*object"
+    ):
         yield client.call("echo", object())
 
 
@@ -150,7 +152,9 @@ def test_call_on_a_stream_is_refused_with_the_remedy(client):
 @pytest.mark.parametrize("method", ["add", "add_inline"])
 @promise
 def test_stream_on_what_does_not_stream_is_refused_with_the_remedy(client, method):
-    with pytest.raises(errors.FailedPrecondition, match=rf"{method} is not a stream: use client\.call"):
+    with pytest.raises(
+        errors.FailedPrecondition, match=rf"{method} is not a stream: use client\.call"
+    ):
         yield Items(client.stream(method, 1, 2))
 
 

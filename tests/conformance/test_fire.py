@@ -131,7 +131,9 @@ def test_a_lost_error_is_logged(client, logged: Callable[[], str]) -> Script:
 
 
 @promise
-def test_many_lost_errors_are_a_few_lines_that_count_them_all(client, logged: Callable[[], str]) -> Script:
+def test_many_lost_errors_are_a_few_lines_that_count_them_all(
+    client, logged: Callable[[], str]
+) -> Script:
     import gc
 
     lost = 3000
@@ -155,7 +157,11 @@ def test_many_lost_errors_are_a_few_lines_that_count_them_all(client, logged: Ca
 
 def _told(log: str) -> list[int]:
     """How many errors each line of the log tells of."""
-    lines = [line for line in log.splitlines() if "unhandled error of a fired call: no_such_method" in line]
+    lines = [
+        line
+        for line in log.splitlines()
+        if "unhandled error of a fired call: no_such_method" in line
+    ]
     more = [re.search(r"\(and ([\d,]+) more\)", line) for line in lines]
     return [1 + int(each[1].replace(",", "")) if each else 1 for each in more]
 

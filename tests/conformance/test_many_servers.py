@@ -174,14 +174,18 @@ def test_a_read_that_takes_its_time_is_answered_by_another_server(client, pair, 
     yield many.call_all("whoami")
     view = many.options(hedge=True, affinity="ada")
     home = yield view.call("whoami")
-    futures = [view.fire("unless", home, 0.1) for _ in range(20)]  # so that it is known what they take
+    futures = [
+        view.fire("unless", home, 0.1) for _ in range(20)
+    ]  # so that it is known what they take
     for future in futures:  # noqa: UP028 - what is sent back to each is not for the list
         yield future
     assert (yield view.call("unless", home, 60.0)) in set(fleet.pids) - {home}
 
 
 @promise
-def test_a_server_that_is_killed_and_started_anew_costs_no_call_that_only_reads(client, pair, fleet):
+def test_a_server_that_is_killed_and_started_anew_costs_no_call_that_only_reads(
+    client, pair, fleet
+):
     many = pair.connect(*fleet.endpoints)
     yield from who_answers(many, *fleet.pids)
     load = Load(many, "look_at")
@@ -211,14 +215,18 @@ def test_a_map_whose_server_is_killed_goes_elsewhere_where_its_method_may(client
     assert [value for value, _ in read] == list(numbers)
     assert killed not in {pid for _, pid in read[1::2]}
     changed = yield changes
-    lost = [number for number, outcome in enumerate(changed) if isinstance(outcome, errors.CallError)]
+    lost = [
+        number for number, outcome in enumerate(changed) if isinstance(outcome, errors.CallError)
+    ]
     assert len(lost) == 5
     assert all(number % 2 for number in lost)
     assert {type(changed[number]) for number in lost} == {errors.Unavailable}
     assert {changed[number].started for number in lost} == {None}
     kept = [changed[number] for number in numbers if number not in lost]
     assert [value for value, _ in kept] == [number for number in numbers if number not in lost]
-    assert Counter(pid for _, pid in kept) == {pid: 5 if pid == killed else 10 for pid in fleet.pids}
+    assert Counter(pid for _, pid in kept) == {
+        pid: 5 if pid == killed else 10 for pid in fleet.pids
+    }
 
 
 @promise
@@ -267,7 +275,13 @@ def test_what_cannot_be_is_refused_by_connect(client, pair, options, says):
 
 @pytest.mark.parametrize(
     "options",
-    [{"affinity": 7}, {"hedge": "yes"}, {"session": "all"}, {"session": {"notes": -1}}, {"session": {1: 1}}],
+    [
+        {"affinity": 7},
+        {"hedge": "yes"},
+        {"session": "all"},
+        {"session": {"notes": -1}},
+        {"session": {1: 1}},
+    ],
 )
 @promise
 def test_what_cannot_be_is_refused_by_options(client, options):

@@ -27,7 +27,10 @@ def test_a_map_has_the_results_in_order(client, pair: Pair) -> Script:
             assert (yield mapped(pair, made)) == [100 + 2 * n for n in range(100)]
     assert (yield mapped(pair, client.map("echo_async", range(3000)))) == list(range(3000))
     assert (yield mapped(pair, client.map("echo", [], chunksize=5))) == []
-    assert (yield mapped(pair, client.map("add", [1, 2, 3], [4, 5]))) == [5, 7]  # as zip: the shortest counts
+    assert (yield mapped(pair, client.map("add", [1, 2, 3], [4, 5]))) == [
+        5,
+        7,
+    ]  # as zip: the shortest counts
 
 
 @promise
@@ -62,7 +65,9 @@ def test_fire_map_has_the_errors_in_their_places(client) -> Script:
 def test_an_error_ends_a_map_in_its_place(client, pair: Pair) -> Script:
     seen: list[int] = []
     with pytest.raises(errors.InvalidArgument):
-        yield mapped(pair, client.map("add_inline", [1, 2, "x", 4], [1] * 4, chunksize=2), seen=seen)
+        yield mapped(
+            pair, client.map("add_inline", [1, 2, "x", 4], [1] * 4, chunksize=2), seen=seen
+        )
     if pair.style.name != "twisted":
         assert seen == [2, 3]
 

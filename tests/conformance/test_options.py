@@ -33,7 +33,9 @@ def test_a_view_leaves_its_client_as_it_was(client):
 
 @promise
 def test_options_of_views_add_up(client):
-    facts = yield client.options(timeout=5).options(priority=3).options(metadata={"a": 1}).call("facts")
+    facts = (
+        yield client.options(timeout=5).options(priority=3).options(metadata={"a": 1}).call("facts")
+    )
     assert facts["priority"] == 3
     assert facts["metadata"] == {"a": 1}
     assert facts["remaining"] <= 5.01

@@ -59,7 +59,9 @@ def test_leaving_a_stream_early_closes_the_generator_at_the_server(client, key: 
 
 
 @promise
-def test_leaving_a_stream_early_closes_the_async_generator_at_the_server(client, key: str) -> Script:
+def test_leaving_a_stream_early_closes_the_async_generator_at_the_server(
+    client, key: str
+) -> Script:
     assert (yield Items(client.stream("endless_async", key), limit=100)) == list(range(100))
     yield from eventually(lambda: client.call("marks", key), ["closed"])
 

@@ -132,7 +132,9 @@ def test_cancelling_reaches_the_handler(client, key: str) -> Script:
 @promise
 def test_a_wrong_item_is_named(client) -> Script:
     for method in ("sum_of", "sum_of_async"):
-        with pytest.raises(errors.InvalidArgument, match=f"{method}: item 3 of argument 'numbers'.*int.*str"):
+        with pytest.raises(
+            errors.InvalidArgument, match=f"{method}: item 3 of argument 'numbers'.*int.*str"
+        ):
             yield client.call(method, iter([1, 2, "three", 4]))
     with pytest.raises(errors.InvalidArgument, match="an item for sum_of cannot be sent"):
         yield client.call("sum_of", iter([1, object()]))
@@ -169,7 +171,9 @@ def test_the_timeout_bounds_the_gap_between_items(client, pair: Pair) -> Script:
 
     yield client.call("ringback.ping")
     assert (yield client.options(timeout=0.5).call("sum_of", slowly(6, 0.2))) == 15
-    with pytest.raises(errors.DeadlineExceeded, match=r"sum_of: the next item did not come within 0.2 s"):
+    with pytest.raises(
+        errors.DeadlineExceeded, match=r"sum_of: the next item did not come within 0.2 s"
+    ):
         yield client.options(timeout=0.2).call("sum_of", slowly(3, 0.6))
 
 

@@ -83,7 +83,9 @@ def test_dates_and_times_arrive_typed_where_annotated(client) -> Script:
     assert (yield typed.call("later", moment, timedelta(hours=1))) == moment + timedelta(hours=1)
     naive = moment.replace(tzinfo=None)
     assert (yield typed.call("later", naive, timedelta(days=1))) == naive + timedelta(days=1)
-    assert (yield client.options(returns=date).call("next_day", date(2026, 2, 28))) == date(2026, 3, 1)
+    assert (yield client.options(returns=date).call("next_day", date(2026, 2, 28))) == date(
+        2026, 3, 1
+    )
     assert isinstance((yield client.call("next_day", date(2026, 2, 28))), str)
 
 
@@ -131,7 +133,9 @@ def test_arrays_of_numpy_arrive_as_their_bytes(client) -> Script:
         numbers = numpy.arange(length, dtype="float64")
         arrived = yield client.call("echo", numbers)
         assert (type(arrived), arrived) == (bytes, numbers.tobytes())
-        assert (yield client.call("echo.worker", {"inside": numbers})) == {"inside": numbers.tobytes()}
+        assert (yield client.call("echo.worker", {"inside": numbers})) == {
+            "inside": numbers.tobytes()
+        }
 
 
 @promise

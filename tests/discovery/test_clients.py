@@ -33,12 +33,16 @@ def test_a_server_that_is_taken_from_the_list_finishes_its_calls_and_is_let_go(h
     rows[1].close()
     eventually(lambda: endpoints(client) == [servers[0].endpoint])
     assert not any(future.done() for future in there)
-    assert {future.result(SOON)[1] for future in there} == {server.process.pid for server in servers}
+    assert {future.result(SOON)[1] for future in there} == {
+        server.process.pid for server in servers
+    }
     eventually(lambda: client.call("whoami") and len(client._shared.core._wires) == 1)
     assert {client.call("whoami") for _ in range(20)} == {servers[0].process.pid}
 
 
-def test_a_server_that_is_still_there_when_its_row_is_back_is_kept(here, monkeypatch, announced, sqlite_url):
+def test_a_server_that_is_still_there_when_its_row_is_back_is_kept(
+    here, monkeypatch, announced, sqlite_url
+):
     monkeypatch.setattr(core, "GRACE", 2.0)
     client, servers, rows = here
     rows[1].close()
@@ -53,7 +57,10 @@ def test_a_server_that_drains_when_it_is_off_the_list_is_not_looked_for_again(he
     held = client.fire("change", "held", 2.0)
     rows[1].close()
     eventually(
-        lambda: client.call("whoami") and list(client._shared.core._told.values()) == [[servers[0].endpoint]]
+        lambda: (
+            client.call("whoami")
+            and list(client._shared.core._told.values()) == [[servers[0].endpoint]]
+        )
     )
     os.kill(servers[1].process.pid, signal.SIGTERM)
     eventually(lambda: endpoints(client) == [servers[0].endpoint])

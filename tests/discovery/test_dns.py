@@ -64,8 +64,13 @@ class Hosts:
 @pytest.fixture
 def hosts(tmp_path):
     allowed = shutil.which("unshare") and os.geteuid() == 0
-    if not allowed or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("names are changed in a mount namespace, which only root may have, and not everywhere")
+    if (
+        not allowed
+        or subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip(
+            "names are changed in a mount namespace, which only root may have, and not everywhere"
+        )
     return Hosts(tmp_path / "hosts")
 
 

@@ -18,7 +18,9 @@ A, B, C = (f"tcp://127.0.0.1:{port}" for port in (5555, 5556, 5557))
 GREENLETS = Path(__file__).with_name("greenlets.py")
 
 
-def write(url: str, name: str, value: object, *, service: str = "calc", ttl: float | None = None) -> None:
+def write(
+    url: str, name: str, value: object, *, service: str = "calc", ttl: float | None = None
+) -> None:
     """A row, as by another hand."""
     with open_state(url) as state:
         state.put(prefix_of(service) + name, value, ttl=ttl)
@@ -166,7 +168,9 @@ def test_a_lease_is_renewed_as_long_as_the_server_is_there(url, watched, announc
     watch = watched(url)
     watch.until(A, B)
     with open_state(url) as state:
-        (key,) = (each.key for each in state.changes(prefix_of("calc")) if each.value["endpoint"] == A)
+        (key,) = (
+            each.key for each in state.changes(prefix_of("calc")) if each.value["endpoint"] == A
+        )
         renewed = {state.get(key)["renewed"]}
         # longer than its lease
         eventually(lambda: renewed.add(state.get(key)["renewed"]) or len(renewed) > 4)
@@ -191,7 +195,9 @@ def test_the_last_that_are_known_are_kept_when_all_are_gone(url, watched, announ
 # A store that is away
 
 
-def test_an_outage_of_the_store_keeps_the_list_though_all_leases_run_out(valkey, watched, announced):
+def test_an_outage_of_the_store_keeps_the_list_though_all_leases_run_out(
+    valkey, watched, announced
+):
     url, lease = valkey.url(), 2.0
     announced(url, A, lease=lease)
     announced(url, B, lease=lease)
@@ -219,7 +225,9 @@ def test_who_is_gone_after_an_outage_is_given_up_then(valkey, watched, announced
     watch.until(A)
 
 
-def test_a_store_that_came_back_empty_keeps_the_list_until_somebody_is_there(valkey, watched, announced):
+def test_a_store_that_came_back_empty_keeps_the_list_until_somebody_is_there(
+    valkey, watched, announced
+):
     url = valkey.url()
     write(url, "gone", Announced(service="calc", endpoint=A, lease=1.0))
     watch = watched(url)
@@ -231,7 +239,9 @@ def test_a_store_that_came_back_empty_keeps_the_list_until_somebody_is_there(val
     assert watch.lists == [[A], [B]]
 
 
-def test_a_store_that_is_down_at_the_start_is_asked_until_it_is_there(valkey, watched, announced, caplog):
+def test_a_store_that_is_down_at_the_start_is_asked_until_it_is_there(
+    valkey, watched, announced, caplog
+):
     caplog.set_level(logging.INFO, "ringback.discovery")
     url = valkey.url()
     valkey.kill()

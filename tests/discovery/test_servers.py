@@ -116,7 +116,9 @@ def test_a_store_that_goes_down_keeps_no_server_from_ending(start, valkey):
     assert server.stop() == 0
 
 
-def test_each_of_many_processes_is_there_and_their_endpoint_once(start, watched, announced, sqlite_url):
+def test_each_of_many_processes_is_there_and_their_endpoint_once(
+    start, watched, announced, sqlite_url
+):
     announced(sqlite_url, OTHER)
     watch = watched(sqlite_url)
     server = start(
@@ -153,14 +155,21 @@ def test_what_a_row_says(start, url):
         eventually(lambda: listed(url))
         (row,) = listed(of_service(url, "sums"))
         assert (row.service, row.endpoint, row.state) == ("sums", server.endpoint, "serving")
-        assert (row.role, row.zone, row.weight, row.backend) == ("primary", "north", 2.5, "threading")
+        assert (row.role, row.zone, row.weight, row.backend) == (
+            "primary",
+            "north",
+            2.5,
+            "threading",
+        )
         assert (row.version, row.process) == (ringback.__version__, server.process.pid)
         assert 0 < row.since <= row.renewed
         assert listed(of_service(url)) == []
 
 
 @pytest.mark.parametrize("port", ["*", "0"])
-def test_an_embedded_server_is_there_between_its_start_and_its_end_each_time(sqlite_url, watched, port):
+def test_an_embedded_server_is_there_between_its_start_and_its_end_each_time(
+    sqlite_url, watched, port
+):
     server = ringback.Server(
         calc,
         [f"tcp://0.0.0.0:{port}"],
@@ -311,7 +320,9 @@ def test_a_store_that_does_not_answer_is_one_line(valkey, run_program):
     assert ran.err.count("\n") == 1
 
 
-def test_no_control_character_of_a_registry_reaches_the_terminal(run_program, announced, sqlite_url):
+def test_no_control_character_of_a_registry_reaches_the_terminal(
+    run_program, announced, sqlite_url
+):
     announced(sqlite_url, OTHER, zone="\x1b[31m\x9b\u202e")
     ran = run_program("-m", "ringback", "servers", sqlite_url)
     assert ran.status == 0, ran

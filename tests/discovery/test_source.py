@@ -129,7 +129,10 @@ def test_an_endpoint_is_no_source(place):
         ("dns://:5555", "the name needs a port"),
         ("dns://host:5555/x", "'5555/x' is not a port"),
         (f"dns://{'a' * 64}.org:5555", "is not a host name"),
-        ("dns://host:5555?refresh=0", "refresh must be a number of seconds above 0, at most 86,400, not '0'"),
+        (
+            "dns://host:5555?refresh=0",
+            "refresh must be a number of seconds above 0, at most 86,400, not '0'",
+        ),
         ("dns://host:5555?refresh=nan", "refresh must be a number"),
         ("dns://host:5555?refresh=soon", "refresh must be a number"),
         ("dns://host:5555?fresh=1", "there is no option 'fresh', only refresh"),

@@ -61,7 +61,12 @@ def mirrored(point: Point) -> Point:
 @service.method(executor="process")
 def told() -> dict:
     call = ringback.current_call()
-    return {"method": call.method, "metadata": dict(call.metadata), "left": call.remaining(), "app": call.app}
+    return {
+        "method": call.method,
+        "metadata": dict(call.metadata),
+        "left": call.remaining(),
+        "app": call.app,
+    }
 
 
 @service.method(executor="process")

@@ -30,12 +30,27 @@ class Cluster:
         self.workers: list[subprocess.Popen[bytes]] = []
         self._count = 0
         self.scheduler, self.address = self._start(
-            r"Scheduler at:\s+(tcp://\S+)", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-show"
+            r"Scheduler at:\s+(tcp://\S+)",
+            "scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-show",
         )
 
     def add(self, *options: str) -> subprocess.Popen[bytes]:
         """A worker with one thread."""
-        words = ["worker", self.address, "--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", *options]
+        words = [
+            "worker",
+            self.address,
+            "--host",
+            "127.0.0.1",
+            "--nthreads",
+            "1",
+            "--no-nanny",
+            *options,
+        ]
         worker, _ = self._start(r"Registered to:\s+(tcp://\S+)", *words)
         self.workers.append(worker)
         return worker
@@ -111,7 +126,9 @@ def test_dask_gives_out_what_its_workers_have(client, tmp_path):
 
 
 def test_what_no_worker_has_is_refused_at_once(client):
-    with pytest.raises(errors.FailedPrecondition, match="needs 1 of 'tpu', which no Dask worker has"):
+    with pytest.raises(
+        errors.FailedPrecondition, match="needs 1 of 'tpu', which no Dask worker has"
+    ):
         client.call("never")
 
 
@@ -121,7 +138,10 @@ def test_a_higher_priority_goes_first_on_the_cluster(client, tmp_path):
     eventually(lambda: all((tmp_path / f"held{number}").exists() for number in range(2)))
     low = [client.fire("work", str(path), number, 0.05) for number in range(8)]
     client.call("ringback.ping")
-    high = [client.options(priority=9).fire("work", str(path), number, 0.05) for number in range(100, 104)]
+    high = [
+        client.options(priority=9).fire("work", str(path), number, 0.05)
+        for number in range(100, 104)
+    ]
     for future in [*held, *low, *high]:
         future.result(SLOW)
     order = [int(line.split()[0]) for line in path.read_text().splitlines()]
@@ -188,7 +208,9 @@ def test_the_client_of_dask_ends_with_its_server(start_server, backend, cluster,
         server.send_signal(ended_by)
         server.wait(SLOW)
         eventually(
-            lambda children=children: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in children)
+            lambda children=children: (
+                not any(Path(f"/proc/{pid}/cmdline").exists() for pid in children)
+            )
         )
 
 

@@ -43,7 +43,10 @@ def begun(path: Path) -> int:
 
 def test_a_method_runs_in_another_process_and_its_values_are_typed_there_and_here(client):
     assert client.call("there") != client.call("here")
-    assert client.options(returns=dict[str, int]).call("mirrored", {"x": 1, "y": 2}) == {"x": 2, "y": 1}
+    assert client.options(returns=dict[str, int]).call("mirrored", {"x": 1, "y": 2}) == {
+        "x": 2,
+        "y": 1,
+    }
 
 
 def test_the_call_is_told_there(client):
@@ -150,7 +153,9 @@ def test_all_plain_functions_may_run_in_processes(server, connected):
     assert list(client.stream("count", 3)) == [0, 1, 2]
 
 
-def test_a_server_that_drains_ends_its_processes_and_their_calls_before(server, connected, tmp_path):
+def test_a_server_that_drains_ends_its_processes_and_their_calls_before(
+    server, connected, tmp_path
+):
     running = server()
     client = connected(running.endpoint, timeout=SLOW)
     path = tmp_path / "begun"
@@ -194,8 +199,16 @@ async def coroutine() -> None: ...
         (stream, {"executor": "process"}, "executor='process' cannot run a stream"),
         (coroutine, {"executor": "process"}, "is for plain functions that are not inline"),
         (coroutine, {"executor": "thread"}, "is for plain functions that are not inline"),
-        (ended, {"executor": "process", "inline": True}, "is for plain functions that are not inline"),
-        (ended, {"executor": "fibre"}, "executor must be one of inline, thread, process, dask, not 'fibre'"),
+        (
+            ended,
+            {"executor": "process", "inline": True},
+            "is for plain functions that are not inline",
+        ),
+        (
+            ended,
+            {"executor": "fibre"},
+            "executor must be one of inline, thread, process, dask, not 'fibre'",
+        ),
     ],
 )
 def test_what_no_executor_can_do_is_refused_when_it_is_declared(function, options, why):
@@ -206,7 +219,9 @@ def test_what_no_executor_can_do_is_refused_when_it_is_declared(function, option
 def test_an_argument_that_streams_does_not_reach_another_process():
     service = ringback.Service("bad")
     service.method(executor="process")(numbers)
-    with pytest.raises(errors.UsageError, match="executor='process' cannot take a streamed argument"):
+    with pytest.raises(
+        errors.UsageError, match="executor='process' cannot take a streamed argument"
+    ):
         service.prepare()
 
 
@@ -219,7 +234,10 @@ def test_inline_is_an_executor_too():
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"executor": "inline"}, "the server: executor must be one of thread, process, dask, not 'inline'"),
+        (
+            {"executor": "inline"},
+            "the server: executor must be one of thread, process, dask, not 'inline'",
+        ),
         ({"worker_processes": 0}, "worker_processes must be a whole number, 1 or more"),
         ({"worker_memory": 0}, "worker_memory must be a whole number of bytes, 1 or more"),
     ],

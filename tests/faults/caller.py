@@ -41,7 +41,9 @@ def main(style: str, window: int, least: int, end: Path, endpoints: list[str]) -
                 ended[number] += 1
                 outcomes[f"{type(error).__name__}, started={getattr(error, 'started', None)}"] += 1
 
-            waiting.append(client.fire("echo", f"call {number}", callback=callback, errback=errback))
+            waiting.append(
+                client.fire("echo", f"call {number}", callback=callback, errback=errback)
+            )
             while len(waiting) >= window:
                 yield from ended_somehow(waiting.popleft())
         for future in waiting:

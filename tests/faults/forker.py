@@ -111,7 +111,9 @@ def run(program: Coroutine[Any, Any, None]) -> None:
 
 
 async def right(client: Any, calls: int = 50) -> bool:
-    return [await outcome(client.call("add", n, 1)) for n in range(calls)] == list(range(1, calls + 1))
+    return [await outcome(client.call("add", n, 1)) for n in range(calls)] == list(
+        range(1, calls + 1)
+    )
 
 
 def called_in_pool(endpoint: str) -> int:
@@ -212,7 +214,8 @@ async def program() -> None:
                 wrong.extend(n for n in range(20) if client.call("add", n, 1) != n + 1)
 
         threads = [
-            threading.Thread(target=goes_on, daemon=True) for _ in range(3 if STYLE == "threading" else 0)
+            threading.Thread(target=goes_on, daemon=True)
+            for _ in range(3 if STYLE == "threading" else 0)
         ]
         for thread in threads:
             thread.start()
@@ -234,7 +237,12 @@ async def program() -> None:
         while len(called) < 2:
             await pause()
         rest = [await following(stream) for _ in range(499)]
-        facts = [await right(client), await outcome(future) == 0.4, rest == list(range(1, 500)), not wrong]
+        facts = [
+            await right(client),
+            await outcome(future) == 0.4,
+            rest == list(range(1, 500)),
+            not wrong,
+        ]
         await outcome(client.close())
         tell(after=facts)
 

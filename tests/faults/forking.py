@@ -98,7 +98,9 @@ def commands(_: str) -> list[Any]:
     """What commands print, and their exit statuses."""
     said: list[Any] = []
     for n in range(3):
-        ran = subprocess.run(["sh", "-c", f"echo {n}; exit {n}"], capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            ["sh", "-c", f"echo {n}; exit {n}"], capture_output=True, text=True, check=False
+        )
         said += [ran.stdout.strip(), ran.returncode]
     try:
         subprocess.run(["sleep", "20"], timeout=0.05, check=False)
@@ -151,7 +153,9 @@ async def coroutine(what: str, how: str) -> object:
 async def asyncio_commands() -> list[Any]:
     said: list[Any] = []
     for n in range(3):
-        ran = await asyncio.create_subprocess_exec("sh", "-c", f"echo {n}; exit {n}", stdout=subprocess.PIPE)
+        ran = await asyncio.create_subprocess_exec(
+            "sh", "-c", f"echo {n}; exit {n}", stdout=subprocess.PIPE
+        )
         out, _ = await ran.communicate()
         said += [out.decode().strip(), ran.returncode]
     return said

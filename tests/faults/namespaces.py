@@ -18,7 +18,9 @@ def missing() -> str:
         return "the right to make network namespaces: root"
     if shutil.which("ip") is None:
         return "the command ip, of iproute2"
-    done = subprocess.run(["ip", "netns", "add", _name()], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["ip", "netns", "add", _name()], capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         return f"network namespaces: {done.stderr.strip()}"
     _ip("netns", "del", _name())

@@ -67,7 +67,9 @@ class Proxy:
                 continue
             self._sockets += [near, far]
             for source, target, way in ((near, far, "change"), (far, near, "back")):
-                threading.Thread(target=self._pass_on, args=(source, target, way), daemon=True).start()
+                threading.Thread(
+                    target=self._pass_on, args=(source, target, way), daemon=True
+                ).start()
 
     def _pass_on(self, source: socket.socket, target: socket.socket, way: str) -> None:
         try:

@@ -52,7 +52,9 @@ def outcomes(client, during) -> Counter[str]:
                 callback=lambda result, number=number, due=due: ended(
                     number, "right" if result == number else "wrong", due
                 ),
-                errback=lambda error, number=number, due=due: ended(number, type(error).__name__, due),
+                errback=lambda error, number=number, due=due: ended(
+                    number, type(error).__name__, due
+                ),
             )
         )
         if number % 50 == 25:
@@ -64,7 +66,9 @@ def outcomes(client, during) -> Counter[str]:
         except errors.CallError:
             pass
     client.close(timeout=SOON)
-    assert sorted(number for number, _ in seen) == list(range(CALLS)), "not every call has ended once"
+    assert sorted(number for number, _ in seen) == list(range(CALLS)), (
+        "not every call has ended once"
+    )
     assert max(late) < LATE, f"a call ended {max(late):.2f} s after its time"
     return Counter(outcome for _, outcome in seen)
 

@@ -64,7 +64,9 @@ def median(endpoint: str, method: str) -> float:
 @contextmanager
 def beside(program: str, *words: str) -> Iterator[None]:
     """While that program runs, from the time that it prints a line."""
-    with subprocess.Popen([sys.executable, "-c", program, *words], stdout=subprocess.PIPE) as running:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *words], stdout=subprocess.PIPE
+    ) as running:
         try:
             assert running.stdout is not None
             assert running.stdout.readline() == b"begun\n"

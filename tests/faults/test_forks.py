@@ -55,8 +55,12 @@ def check_ended(facts: dict[str, list[object]], status: int) -> None:
 
 
 @pytest.mark.parametrize("where", ["apart", "embedded"])
-@pytest.mark.parametrize(("ending", "status"), [("return", 0), ("exit", 7), ("exec", 7), ("again", 7)])
-def test_a_child_ends_as_in_any_program(run_program, running_server, backend, where, ending, status):
+@pytest.mark.parametrize(
+    ("ending", "status"), [("return", 0), ("exit", 7), ("exec", 7), ("again", 7)]
+)
+def test_a_child_ends_as_in_any_program(
+    run_program, running_server, backend, where, ending, status
+):
     endpoint = "embedded" if where == "embedded" else running_server(backend).endpoint
     facts, said = told(run_program, backend, endpoint, ending)
     check(facts, status)
@@ -71,7 +75,9 @@ def test_every_use_of_a_parents_client_says_what_is_wrong(run_program, running_s
     assert facts["said"] == [[message] * 12]
 
 
-def test_who_waits_in_the_child_for_a_call_of_the_parent_is_told(run_program, running_server, backend):
+def test_who_waits_in_the_child_for_a_call_of_the_parent_is_told(
+    run_program, running_server, backend
+):
     facts, _ = told(run_program, backend, running_server(backend).endpoint, "wait")
     check(facts, 7)
     assert ["before a fork" in str(said) for said in facts["said"]] == [True, True]
@@ -90,7 +96,9 @@ def test_processes_of_a_pool_connect_anew(run_program, running_server, backend):
 
 
 @pytest.mark.parametrize(("ending", "status"), [("callback", 1), ("callback-exit", 7)])
-def test_a_child_that_comes_back_from_a_callback_ends(run_program, running_server, backend, ending, status):
+def test_a_child_that_comes_back_from_a_callback_ends(
+    run_program, running_server, backend, ending, status
+):
     facts, said = told(run_program, backend, running_server(backend).endpoint, ending)
     check_ended(facts, status)
     assert said.count("was forked in a callback, came back and was ended") == (status == 1)
@@ -185,7 +193,9 @@ def test_commands_of_all_kinds_at_once_have_their_own_statuses(client):
     kinds = ("worker", "thread", "coroutine")
     commands = [client.fire(kind, "commands", "") for kind in kinds for _ in range(3)]
     forks = [client.fire(kind, "fork", "leave") for kind in kinds for _ in range(3)]
-    assert {tuple(one.result(2 * SOON)) for one in commands} == {("0", 0, "1", 1, "2", 2, "late", "missing")}
+    assert {tuple(one.result(2 * SOON)) for one in commands} == {
+        ("0", 0, "1", 1, "2", 2, "late", "missing")
+    }
     assert {one.result(2 * SOON) for one in forks} == {5}
 
 

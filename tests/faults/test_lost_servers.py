@@ -80,7 +80,9 @@ class Callers:
         """So many callers of each style, with `window` calls in flight and at least so many in all; they are under way."""
         words = [str(window), str(least // (each * len(STYLES))), str(self._end), *self._endpoints]
         self._running = [
-            subprocess.Popen([sys.executable, str(CALLER), style, *words], stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, str(CALLER), style, *words], stdout=subprocess.PIPE, text=True
+            )
             for style in STYLES
             for _ in range(each)
         ]

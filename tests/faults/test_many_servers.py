@@ -56,7 +56,9 @@ class Callers:
             try:
                 value, pid = self._client.call(self._method, number, 0.002)
             except errors.CallError as error:
-                self.outcomes[f"{type(error).__name__}, started={getattr(error, 'started', None)}"] += 1
+                self.outcomes[
+                    f"{type(error).__name__}, started={getattr(error, 'started', None)}"
+                ] += 1
             else:
                 self.outcomes["right" if value == number else "wrong"] += 1
                 self.answered[pid] += 1
@@ -91,7 +93,9 @@ def test_a_server_that_is_stopped_costs_no_call_that_may_run_twice(fleet, connec
     assert set(reads.end()) == {"right"}
 
 
-def test_while_a_server_is_stopped_what_must_not_run_twice_waits_or_fails_as_promised(fleet, connected):
+def test_while_a_server_is_stopped_what_must_not_run_twice_waits_or_fails_as_promised(
+    fleet, connected
+):
     client = connected(*fleet.endpoints, timeout=size(1.0, 5.0))
     writes, reads = Callers(client, "change"), Callers(client, "look_at", timeout=TIMEOUT)
     for number in range(size(1, 10)):

@@ -130,7 +130,9 @@ else:
 
 
 @pytest.mark.parametrize("style", ["threading", "gevent", "asyncio", "twisted"])
-def test_calls_given_up_before_a_server_that_reads_nothing_take_little(start_server, run_program, style):
+def test_calls_given_up_before_a_server_that_reads_nothing_take_little(
+    start_server, run_program, style
+):
     server = start_server(chosen_backends()[0])
     done = run_program(
         "-c", GIVES_UP, style, server.endpoint, str(server.process.pid), str(size(8, 20)), "5000"
@@ -196,14 +198,18 @@ def test_a_message_without_an_end_is_cut_off(start_server, connected, backend, g
     with by_hand(server.endpoint, hello=greets) as endless, pytest.raises(ConnectionError):
         send_for_long(endless, frames)
     eventually(
-        lambda: re.search(r"a message (without an end|of more than [\d,]+ (bytes|frames))", server.log)
+        lambda: re.search(
+            r"a message (without an end|of more than [\d,]+ (bytes|frames))", server.log
+        )
     )
     eventually(lambda: resident(server.process.pid) < before + GROWTH)
     assert other.call("add", 1, 2) == 3
     assert server.stop() == 0
 
 
-def test_a_flood_of_fired_calls_loses_no_callback_and_keeps_memory_bounded(start_server, connected, backend):
+def test_a_flood_of_fired_calls_loses_no_callback_and_keeps_memory_bounded(
+    start_server, connected, backend
+):
     server = start_server(backend)
     client = connected(server.endpoint)
     client.call("echo", 0)
@@ -218,7 +224,9 @@ def test_a_flood_of_fired_calls_loses_no_callback_and_keeps_memory_bounded(start
 
 
 @pytest.mark.timeout(size(60, 600))
-def test_cancels_at_any_moment_free_what_they_held_and_harm_no_other_call(start_server, connected, backend):
+def test_cancels_at_any_moment_free_what_they_held_and_harm_no_other_call(
+    start_server, connected, backend
+):
     server = start_server(backend)
     client = connected(server.endpoint)
     assert client.call("add", 1, 2) == 3
@@ -240,7 +248,9 @@ def test_cancels_at_any_moment_free_what_they_held_and_harm_no_other_call(start_
     assert time.monotonic() - begun < SOON, "it waited for calls that were cancelled"
 
 
-def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(start_server, connected, backend):
+def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(
+    start_server, connected, backend
+):
     server = start_server(backend, "service", "--workers", "4")
     client = connected(server.endpoint)
     client.call("add", 1, 2)
@@ -340,7 +350,9 @@ def test_a_client_that_vanished_has_its_calls_cancelled(start_server, connected,
     server = start_server(backend)
     client = connected(server.endpoint)
     key = "vanished"
-    gone = subprocess.Popen([sys.executable, "-c", CLIENT, server.endpoint, key], stdout=subprocess.PIPE)
+    gone = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, server.endpoint, key], stdout=subprocess.PIPE
+    )
     assert gone.stdout is not None
     assert gone.stdout.readline() == b"ready\n"
     gone.send_signal(signal.SIGKILL)
@@ -392,7 +404,9 @@ def test_a_silent_server_ends_calls_at_their_deadline(start_server, connected, f
 
 
 @pytest.mark.skipif(not FULL, reason="takes as long as ZeroMQ's heartbeats do: for RINGBACK_FULL=1")
-def test_a_server_that_goes_silent_is_noticed_by_its_heartbeats(start_server, connected, backend, capsys):
+def test_a_server_that_goes_silent_is_noticed_by_its_heartbeats(
+    start_server, connected, backend, capsys
+):
     server = start_server(backend)
     client = connected(server.endpoint).options(timeout=None)
     client.call("add", 1, 2)

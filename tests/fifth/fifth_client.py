@@ -73,7 +73,9 @@ class FiredFuture(Future):
 class Task(Future):
     """A coroutine that runs on the loop."""
 
-    def __init__(self, loop: FifthLoop, coroutine: Coroutine[Any, Any, Any], context: Context) -> None:
+    def __init__(
+        self, loop: FifthLoop, coroutine: Coroutine[Any, Any, Any], context: Context
+    ) -> None:
         super().__init__()
         self._loop, self._coroutine, self._context = loop, coroutine, context
         self._waits: Future | None = None
@@ -117,7 +119,9 @@ class FifthClientLoop(FifthLoop):
     def native_gate(self) -> Gate:
         return Gate()
 
-    def run_native(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_native(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         task = Task(self, coroutine, context)
         task.then(lambda: report(task._result, task._error))
         return task

@@ -62,7 +62,9 @@ class FifthLoop(Loop):
 
     def _watch(self, fd: int, event: int, ready: Callable[[], object]) -> Watch:
         watches = self._watches.setdefault(fd, {})
-        self._selector.modify(fd, sum({*watches, event})) if watches else self._selector.register(fd, event)
+        self._selector.modify(fd, sum({*watches, event})) if watches else self._selector.register(
+            fd, event
+        )
         watches[event] = ready
         return Watch(self, fd, event)
 
@@ -89,13 +91,19 @@ class FifthLoop(Loop):
     def run_in_worker(self, work: Callable[[], object]) -> None:
         self._workers.submit(work)
 
-    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context) -> Handle:
+    def run_coroutine(
+        self, coroutine: Coroutine[Any, Any, Any], report: Report, context: Context
+    ) -> Handle:
         return self._coroutines.run_coroutine(coroutine, report, context)
 
     def run(self, start: Callable[[], object]) -> None:
         self._call(start)
         while not self._stopped:
-            wait = None if not self._timers else max(0.0, min(3600.0, self._timers[0][0] - time.monotonic()))
+            wait = (
+                None
+                if not self._timers
+                else max(0.0, min(3600.0, self._timers[0][0] - time.monotonic()))
+            )
             for key, events in self._selector.select(0 if self._soon else wait):
                 for event in (READ, WRITE):
                     ready = self._watches.get(key.fd, {}).get(event)

@@ -51,12 +51,33 @@ def test_the_conformance_suite_passes_on_a_fifth_loop(installed: None) -> None:
 
 
 def test_the_command_line_takes_what_is_found(installed: None) -> None:
-    words = [sys.executable, "-m", "ringback", "serve", f"{TESTS}/service.py:service", "--backend", "sixth"]
+    words = [
+        sys.executable,
+        "-m",
+        "ringback",
+        "serve",
+        f"{TESTS}/service.py:service",
+        "--backend",
+        "sixth",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ), check=False)
     assert "choose one of asyncio, gevent, threading, twisted, fifth" in done.stderr
 
 
-def test_the_command_line_calls_by_the_style_that_is_found(installed: None, running_server: Any) -> None:
-    words = [sys.executable, "-m", "ringback", "call", running_server("fifth").endpoint, "add", "2", "3"]
-    done = subprocess.run([*words, "--client", "fifth"], capture_output=True, text=True, check=False)
+def test_the_command_line_calls_by_the_style_that_is_found(
+    installed: None, running_server: Any
+) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "ringback",
+        "call",
+        running_server("fifth").endpoint,
+        "add",
+        "2",
+        "3",
+    ]
+    done = subprocess.run(
+        [*words, "--client", "fifth"], capture_output=True, text=True, check=False
+    )
     assert (done.stdout, done.stderr, done.returncode) == ("5\n", "", 0)

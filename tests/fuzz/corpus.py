@@ -20,7 +20,9 @@ def said(*messages: object) -> list[bytes]:
 
 def main() -> None:
     for end, opening, machine in (("client", HELLO, "server"), ("server", WELCOME, "client")):
-        small = [batch for batch in vectors(end) if sum(map(len, batch)) < 4096 and len(batch) < 100]
+        small = [
+            batch for batch in vectors(end) if sum(map(len, batch)) < 4096 and len(batch) < 100
+        ]
         for number, batch in enumerate(small):
             (CORPUS / "codec" / f"vector-{end}-{number}").write_bytes(packed([batch]))
         for number in range(0, len(small), 8):
@@ -43,7 +45,9 @@ def main() -> None:
         (CORPUS / "curve" / f"way-{way}-{len(step)}").write_bytes(
             bytes([way]) + step + frame(b"HELLO", bytes(194))
         )
-    sealed = bytes([4, 4, 0, 7]) + b"\4PING\0\0" + bytes([1, 0, 2]) + b"ab" + bytes([8, 0, 3]) + b"abc"
+    sealed = (
+        bytes([4, 4, 0, 7]) + b"\4PING\0\0" + bytes([1, 0, 2]) + b"ab" + bytes([8, 0, 3]) + b"abc"
+    )
     (CORPUS / "curve" / "sealed").write_bytes(sealed)
 
 

@@ -16,7 +16,9 @@ BOUNDS = Bounds(message=100_000, frames=20, command=1000, handshake=2000)
 
 
 def server() -> Connection:
-    return Connection(b"ROUTER", curve.CurveServer(*SERVER, lambda key: key == CLIENT[0]), bounds=BOUNDS)
+    return Connection(
+        b"ROUTER", curve.CurveServer(*SERVER, lambda key: key == CLIENT[0]), bounds=BOUNDS
+    )
 
 
 def client() -> Connection:

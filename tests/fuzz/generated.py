@@ -187,7 +187,10 @@ def hashed(chance: Chance) -> bytes:
 
 def animal(chance: Chance) -> bytes:
     return (
-        b"\x82\xa4type" + chance.one((b"\xa3Cat", b"\xa3Dog", b"\xa3Cow")) + b"\xa3how" + how_if_any(chance)
+        b"\x82\xa4type"
+        + chance.one((b"\xa3Cat", b"\xa3Dog", b"\xa3Cow"))
+        + b"\xa3how"
+        + how_if_any(chance)
     )
 
 
@@ -199,7 +202,9 @@ def some(of: Callable[[Chance], bytes], most: int = 4) -> Callable[[Chance], byt
     return make
 
 
-def as_map(key: Callable[[Chance], bytes], of: Callable[[Chance], bytes]) -> Callable[[Chance], bytes]:
+def as_map(
+    key: Callable[[Chance], bytes], of: Callable[[Chance], bytes]
+) -> Callable[[Chance], bytes]:
     def make(chance: Chance) -> bytes:
         count = int(chance.random() * 3)
         return bytes([0x80 | count]) + b"".join(key(chance) + of(chance) for _ in range(count))
@@ -356,7 +361,9 @@ def call(chance: Chance, number: int) -> Called:
     args = bytes([0x90 | len(positional)]) + b"".join(positional)
     if chance.random() < 0.01:
         args = value(chance)  # no array at all, maybe
-    credit = chance.one((1, 3, 100, (1 << 64) - 1)) if taken.streams ^ (chance.random() < 0.02) else 0
+    credit = (
+        chance.one((1, 3, 100, (1 << 64) - 1)) if taken.streams ^ (chance.random() < 0.02) else 0
+    )
     timeout = chance.one(TIMEOUTS) if chance.random() < 0.1 else None
     key = None if often or chance.random() < 0.1 else f"key {chance.randint(0, 300)}"
     some_options = options(chance, key) if key or chance.random() < 0.15 else None
@@ -369,4 +376,6 @@ def note(chance: Chance) -> bytes:
     name = chance.one(NAMES)
     parts = [make(chance) for make in METHODS[name].arguments.values()]
     args = bytes([0x90 | len(parts)]) + b"".join(parts)
-    return encode([4, name, Raw(args), None, options(chance, None) if chance.random() < 0.2 else None])
+    return encode(
+        [4, name, Raw(args), None, options(chance, None) if chance.random() < 0.2 else None]
+    )

@@ -156,7 +156,9 @@ def check_server(data: bytes) -> None:
     ids: list[set[int]] = [set(), set()]
     answered: list[set[int]] = [set(), set()]
     for number, frames in enumerate(batches_of(data)):
-        which = number % 2 if frames[0][:1] == b"!" else 0  # a sign of the fuzzer's: said by the other client
+        which = (
+            number % 2 if frames[0][:1] == b"!" else 0
+        )  # a sign of the fuzzer's: said by the other client
         session = sessions[which]
         if session.state is SessionState.CLOSED:
             assert not session.calls

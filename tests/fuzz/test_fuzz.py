@@ -87,7 +87,10 @@ def _converse(name: str, messages: list[list[Any]], seed: int) -> None:
     end, opening = SAYS[name]
     batches = [batch for each in [[opening], *messages] for batch in said(each)]
     if chance.random() < 0.5:
-        batches = [batch if chance.random() < 0.7 else mutated(chance, batch, FROM[end]) for batch in batches]
+        batches = [
+            batch if chance.random() < 0.7 else mutated(chance, batch, FROM[end])
+            for batch in batches
+        ]
     within_time(ORACLES[name], packed(batches))
 
 
@@ -98,7 +101,9 @@ def test_the_corpus_breaks_nothing(path):
     within_time(ORACLES[path.parent.name], path.read_bytes())
 
 
-@pytest.mark.parametrize("decoder", [codec.from_client, codec.from_server], ids=["client", "server"])
+@pytest.mark.parametrize(
+    "decoder", [codec.from_client, codec.from_server], ids=["client", "server"]
+)
 @pytest.mark.parametrize("declared", HUGE, ids=lambda data: data[:1].hex())
 @pytest.mark.parametrize(
     "inside",

@@ -18,7 +18,9 @@ def table() -> list[Row]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not _rows:
         return
-    terminalreporter.section("an honest client beside each attack; the server's memory above its start")
+    terminalreporter.section(
+        "an honest client beside each attack; the server's memory above its start"
+    )
     terminalreporter.line(
         f"{'backend':<10}{'attack':<38}{'calls':>8}{'p50 ms':>9}{'p99 ms':>9}{'worst ms':>10}{'most MiB':>10}{'after MiB':>10}{'one ms':>8}"
     )

@@ -143,5 +143,9 @@ def main(name: str, seconds: float, calls: int, seed: int, hostile: str, honest:
 
 
 if __name__ == "__main__":
-    watched = main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:7])
-    print(json.dumps({"calls": watched.calls, "wrong": watched.wrong, "outcomes": watched.outcomes}))
+    watched = main(
+        sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), *sys.argv[5:7]
+    )
+    print(
+        json.dumps({"calls": watched.calls, "wrong": watched.wrong, "outcomes": watched.outcomes})
+    )

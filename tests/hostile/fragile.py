@@ -405,7 +405,9 @@ def within(
 
 
 @service.method(inline=True)
-def maps(one: dict[int, list[Post]], other: dict[tuple[int, str], bytes], third: tuple[int, Post]) -> int:
+def maps(
+    one: dict[int, list[Post]], other: dict[tuple[int, str], bytes], third: tuple[int, Post]
+) -> int:
     return len(one)
 
 
@@ -448,7 +450,9 @@ def yields(how: Any = None, what: Any = None, at_last: Any = None) -> Iterator[A
 
 
 @service.method
-async def yields_async(how: Any = None, what: Any = None, at_last: Any = None) -> AsyncIterator[Any]:
+async def yields_async(
+    how: Any = None, what: Any = None, at_last: Any = None
+) -> AsyncIterator[Any]:
     try:
         yield 1
         yield made(what)

@@ -58,7 +58,9 @@ class Hostile:
 
 @contextmanager
 def hostile(
-    behaviour: Behaviour, welcome: list[list[bytes]] | None = None, endpoint: str = "tcp://127.0.0.1:*"
+    behaviour: Behaviour,
+    welcome: list[list[bytes]] | None = None,
+    endpoint: str = "tcp://127.0.0.1:*",
 ) -> Iterator[str]:
     server = Hostile(behaviour, [said(WELCOME)] if welcome is None else welcome, endpoint)
     try:

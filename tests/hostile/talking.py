@@ -128,7 +128,9 @@ class Talk:
             elif kind < 0.99:
                 messages.append(encode([12, chance.one((0, -1, (1 << 64) - 1))]))
             elif kind < 0.997:  # again
-                messages.append(encode([3, max(0, self._last - chance.randint(0, 50)), "add", [1, 2]]))
+                messages.append(
+                    encode([3, max(0, self._last - chance.randint(0, 50)), "add", [1, 2]])
+                )
             elif kind < 0.998:
                 messages.append(encode([15]))
             elif kind < 0.999:
@@ -162,14 +164,22 @@ class Talk:
         """Many calls of one method, with the arguments of one generated call and others."""
         chance = self._chance
         made: Any = msgspec.msgpack.decode(call(chance, number).message, type=list[msgspec.Raw])
-        method = chance.one((encode(chance.one(_HONEST)), made[2])) if len(made) > 3 else encode("add")
+        method = (
+            chance.one((encode(chance.one(_HONEST)), made[2])) if len(made) > 3 else encode("add")
+        )
         rows = [
             chance.one(
-                (encode([1, chance.randint(0, 9)]), made[3] if len(made) > 3 else b"\x90", value(chance))
+                (
+                    encode([1, chance.randint(0, 9)]),
+                    made[3] if len(made) > 3 else b"\x90",
+                    value(chance),
+                )
             )
             for _ in range(chance.one((0, 1, 2, 5, 17, 70)))
         ]
-        array = encode([msgspec.Raw(row) for row in rows]) if chance.random() < 0.97 else value(chance)
+        array = (
+            encode([msgspec.Raw(row) for row in rows]) if chance.random() < 0.97 else value(chance)
+        )
         more = [msgspec.Raw(part) for part in made[4:7]] if chance.random() < 0.2 else []
         return encode([19, number, msgspec.Raw(method), msgspec.Raw(array), *more])
 
@@ -253,7 +263,9 @@ class Talk:
             try:
                 messages = self._decoder.decode(frames)
             except ProtocolError as error:
-                raise Broken(f"nobody can read its answers: {error}: {frames[0].hex():.10000}") from None
+                raise Broken(
+                    f"nobody can read its answers: {error}: {frames[0].hex():.10000}"
+                ) from None
             for message in messages:
                 self._heard(message)
 
@@ -298,7 +310,9 @@ class Talk:
         if number in self._cancelled:
             self._cancelled.remove(number)
             return
-        if self._pending.pop(number, None) is None and self._greeted:  # (before, each repeat is refused)
+        if (
+            self._pending.pop(number, None) is None and self._greeted
+        ):  # (before, each repeat is refused)
             raise Broken(f"call {number} is answered, and has ended or was never made: {message}")
         if number in self._doomed and isinstance(message, Reply) and not self._faulted:
             raise Broken(f"call {number} has a result, though an item was refused: {self.told()}")
@@ -306,7 +320,9 @@ class Talk:
         if expected is not None and not self._faulted and not isinstance(message, Refusal):
             result = bytes(message.result) if isinstance(message, Reply) else message
             if result != expected:
-                raise Broken(f"an honest call in a batch with others is answered {result!r}: {self.told()}")
+                raise Broken(
+                    f"an honest call in a batch with others is answered {result!r}: {self.told()}"
+                )
 
     def settle(self) -> None:
         """Until every call has ended, and the server has read so far. Closes the socket."""
@@ -344,7 +360,9 @@ class Talk:
 
     def told(self) -> str:
         """The last batches in hexadecimal, for who looks for the reason."""
-        some = [[frame.hex() if len(frame) < 20_000 else len(frame) for frame in b] for b in self.recent]
+        some = [
+            [frame.hex() if len(frame) < 20_000 else len(frame) for frame in b] for b in self.recent
+        ]
         return f"its last batches: {some}"
 
     def close(self) -> None:

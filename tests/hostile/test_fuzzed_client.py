@@ -13,7 +13,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from generated import Chance, animal, encode, factory, hashed, how, post, post_struct, some, value, whole
+from generated import (
+    Chance,
+    animal,
+    encode,
+    factory,
+    hashed,
+    how,
+    post,
+    post_struct,
+    some,
+    value,
+    whole,
+)
 from msgspec import Raw
 from raw import said
 from ringback.protocol.codec import PREAMBLE
@@ -127,7 +139,10 @@ def test_whatever_a_server_answers_ends_the_call_that_it_answers(style, capsys):
     assert done.returncode == 0, failed
     told = json.loads(done.stdout.splitlines()[-1])
     with capsys.disabled():
-        print(f"\n{style}, seed {seed}: {told['calls']:,} calls, {deceiver.messages:,} messages: ", end="")
+        print(
+            f"\n{style}, seed {seed}: {told['calls']:,} calls, {deceiver.messages:,} messages: ",
+            end="",
+        )
         print(told["outcomes"])
     assert told["wrong"] == [], failed
     assert told["outcomes"]["result"] > told["calls"] / 10

@@ -112,7 +112,9 @@ def initiates_without_end(endpoint: str, server: bytes) -> None:
             greeted(connection, end)
             connection.sendall(said(end))
             connection.recv(4096)
-            connection.sendall(b"\x06" + (60_000).to_bytes(8, "big") + b"\x08INITIATE" + bytes(59_000))
+            connection.sendall(
+                b"\x06" + (60_000).to_bytes(8, "big") + b"\x08INITIATE" + bytes(59_000)
+            )
 
 
 ATTACKS = (
@@ -126,7 +128,9 @@ ATTACKS = (
 
 
 @pytest.mark.timeout(size(120, 600))
-def test_floods_of_handshakes_harm_nobody_who_is_in(backend: str, tmp_path: Path, table: list) -> None:
+def test_floods_of_handshakes_harm_nobody_who_is_in(
+    backend: str, tmp_path: Path, table: list
+) -> None:
     authorized = tmp_path / "authorized"
     for name in ("server", "honest"):
         keys.make(tmp_path, name)
@@ -137,7 +141,9 @@ def test_floods_of_handshakes_harm_nobody_who_is_in(backend: str, tmp_path: Path
     server_key, _ = keys.read_secret(secret).raw
     server = ServerProcess(backend, "service", "--handshake-timeout", "2", *words)
     pid = server.process.pid
-    honest = Honest(server.endpoint, str(tmp_path / "server.key"), str(tmp_path / "honest.key_secret"))
+    honest = Honest(
+        server.endpoint, str(tmp_path / "server.key"), str(tmp_path / "honest.key_secret")
+    )
     try:
         with honest.calling():
             time.sleep(size(0.5, 3.0))
@@ -150,7 +156,9 @@ def test_floods_of_handshakes_harm_nobody_who_is_in(backend: str, tmp_path: Path
             eventually(lambda: descriptors(pid) <= open_ + 5)
             more = (watch.most - before) / 1048576, (resident(pid) - before) / 1048576
             took = (honest.quantile(part) * 1000 for part in (0.5, 0.99, 1))
-            table.append((backend, attack.__name__.replace("_", " "), len(honest.took), *took, *more, 0.0))
+            table.append(
+                (backend, attack.__name__.replace("_", " "), len(honest.took), *took, *more, 0.0)
+            )
             assert honest.wrong == [], attack
             assert watch.most - before < GROWTH, attack
             assert honest.quantile(0.99) < idle + LATER, attack

@@ -96,7 +96,10 @@ def small_batches(endpoint: str) -> None:
 
 def long_batches(endpoint: str) -> None:
     calls = 500
-    flood(endpoint, lambda n: said(*(Call(n * calls + i, "add_inline", args(i, 1)) for i in range(calls))))
+    flood(
+        endpoint,
+        lambda n: said(*(Call(n * calls + i, "add_inline", args(i, 1)) for i in range(calls))),
+    )
 
 
 def pings_by_the_thousand(endpoint: str) -> None:
@@ -147,7 +150,9 @@ def integers_of_a_megabyte(endpoint: str) -> None:
 
 
 def deep_nesting(endpoint: str) -> None:
-    flood(endpoint, lambda n: said(Call(n, "echo", msgspec.Raw(b"\x91" * (900 + n % 200) + b"\xc0"))))
+    flood(
+        endpoint, lambda n: said(Call(n, "echo", msgspec.Raw(b"\x91" * (900 + n % 200) + b"\xc0")))
+    )
 
 
 def connections_without_a_word(endpoint: str) -> None:
@@ -204,7 +209,11 @@ def conversations_again(endpoint: str) -> None:
         said(HELLO),
         said(Call(1, "add", args(1, 2)), Call(2, "count", args(3), credit=9), Cancel(1)),
         said(
-            Call(1, "add", args(1, 2)), Call(2, "nap", args(0.001)), Credit(2, 3), Item(2, value(1)), End(2)
+            Call(1, "add", args(1, 2)),
+            Call(2, "nap", args(0.001)),
+            Credit(2, 3),
+            Item(2, value(1)),
+            End(2),
         ),
         said(Drained()),
     ]
@@ -250,7 +259,14 @@ def routing_ids_of_their_own(endpoint: str) -> None:
 
 def other_protocols(endpoint: str) -> None:
     with ExitStack() as stack:
-        for first in (b"RBK\x02\x90", b"RBJ\x01\x90", b"", b"R", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"):
+        for first in (
+            b"RBK\x02\x90",
+            b"RBJ\x01\x90",
+            b"",
+            b"R",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01",
+        ):
             peer = stack.enter_context(Dealer(endpoint))
             peer.send([first])
             raw = stack.enter_context(by_hand(endpoint, handshake=False))
@@ -259,7 +275,9 @@ def other_protocols(endpoint: str) -> None:
 
 
 def unknown_methods(endpoint: str) -> None:
-    flood(endpoint, lambda n: said(*(Call(n * 100 + i, f"no.such.{i}", NOTHING) for i in range(100))))
+    flood(
+        endpoint, lambda n: said(*(Call(n * 100 + i, f"no.such.{i}", NOTHING) for i in range(100)))
+    )
 
 
 def names_of_a_megabyte(endpoint: str) -> None:
@@ -418,7 +436,9 @@ def large_names(number: int) -> list[bytes]:
 
 
 def large_metadata(number: int) -> list[bytes]:
-    options = CallOptions({"a": "x" * MIB, "b": [{}] * 1000}, 1 << 63, "k" * 300, {"tests": 1 << 63})
+    options = CallOptions(
+        {"a": "x" * MIB, "b": [{}] * 1000}, 1 << 63, "k" * 300, {"tests": 1 << 63}
+    )
     return said(Call(number, "nap", args(0.01), options=options, timeout=(1 << 64) - 1))
 
 
@@ -550,7 +570,9 @@ def attacked() -> Iterator[Callable[[str], Attacked]]:
         for one in running.values():
             pid, before = one.server.process.pid, one.before
             end = time.monotonic() + SOON
-            while (left := (descriptors(pid) - before["descriptors"], threads(pid) - before["threads"])) > (
+            while (
+                left := (descriptors(pid) - before["descriptors"], threads(pid) - before["threads"])
+            ) > (
                 40,
                 0,
             ):
@@ -605,7 +627,10 @@ def test_who_never_says_hello_is_cut_off(start_server, connected, backend):
     server = start_server(backend)
     other = connected(server.endpoint)
     assert other.call("add", 1, 2) == 3
-    with by_hand(server.endpoint, hello=False) as silent, by_hand(server.endpoint, hello=False) as slow:
+    with (
+        by_hand(server.endpoint, hello=False) as silent,
+        by_hand(server.endpoint, hello=False) as slow,
+    ):
         silent.settimeout(2 * SOON)
         slow.settimeout(2 * SOON)
         slow.sendall(zmtp(b"RBK\x01", more=True))

@@ -35,7 +35,9 @@ asyncio.run(main())
 """
 
 
-def test_a_server_that_is_busy_outlives_a_client_that_floods_it_and_resets(start_server, connected, backend):
+def test_a_server_that_is_busy_outlives_a_client_that_floods_it_and_resets(
+    start_server, connected, backend
+):
     server = start_server(backend)
     with by_hand(server.endpoint) as connection:
         connection.sendall(zmtp(said(Call(1, "block_inline", args(0.5)))[0]))

@@ -48,18 +48,30 @@ LATE = errors.DeadlineExceeded
 BEHAVIOURS: dict[str, tuple[Behaviour, Any]] = {
     "silence": (lambda call: [], LATE),
     "the_wrong_id": (lambda call: [said(Reply(call.id + 1000, value(3)))], LATE),
-    "ids_that_are_none": (lambda call: [said(Reply(0, value(3)), Reply((1 << 64) - 1, value(3)))], LATE),
+    "ids_that_are_none": (
+        lambda call: [said(Reply(0, value(3)), Reply((1 << 64) - 1, value(3)))],
+        LATE,
+    ),
     "the_wrong_type": (lambda call: [said(Reply(call.id, value("three")))], errors.InvalidArgument),
-    "no_value": (lambda call: raw_reply(call, b"\xa1\xff"), (errors.InvalidArgument, errors.ProtocolError)),
+    "no_value": (
+        lambda call: raw_reply(call, b"\xa1\xff"),
+        (errors.InvalidArgument, errors.ProtocolError),
+    ),
     "a_frame_that_is_not_there": (lambda call: raw_reply(call, b"\xd4\x01\x07"), ANYTHING),
     "the_end_of_a_stream": (lambda call: [said(End(call.id))], errors.ProtocolError),
     "an_item_then_silence": (lambda call: [said(Item(call.id, value(3)))], LATE),
-    "credit_for_nothing": (lambda call: [said(Credit(call.id, (1 << 64) - 1), Credit(7, -1))], LATE),
+    "credit_for_nothing": (
+        lambda call: [said(Credit(call.id, (1 << 64) - 1), Credit(7, -1))],
+        LATE,
+    ),
     "garbage": (lambda call: [garbage()], errors.ProtocolError),
     "garbage_without_end": (lambda call: [garbage()] * 500, errors.ProtocolError),
     "another_version": (lambda call: [[b"RBK\x02\x90"]], errors.ProtocolError),
     "a_message_of_a_client": (lambda call: [said(call)], errors.ProtocolError),
-    "a_batch_cut_short": (lambda call: [[said(Reply(call.id, value(3)))[0][:-1]]], errors.ProtocolError),
+    "a_batch_cut_short": (
+        lambda call: [[said(Reply(call.id, value(3)))[0][:-1]]],
+        errors.ProtocolError,
+    ),
     "two_thousand_frames": (lambda call: [[*said(Ping(1)), *[b""] * 2000]], ANYTHING),
     "a_frame_that_is_too_large": (lambda call: [[bytes(20 * MIB)]], ANYTHING),
     "a_long_fault": (lambda call: [said(Fault("x" * 8 * MIB))], errors.ProtocolError),
@@ -76,7 +88,9 @@ BEHAVIOURS: dict[str, tuple[Behaviour, Any]] = {
     "pings_without_end": (lambda call: [said(*[Ping(n) for n in range(20_000)])] * 5, LATE),
     "versions_without_end": (
         lambda call: [
-            said(*[Reached(call.id + n % 2, {f"{n} {m}": m for m in range(200)}) for n in range(100)])
+            said(
+                *[Reached(call.id + n % 2, {f"{n} {m}": m for m in range(200)}) for n in range(100)]
+            )
         ],
         LATE,
     ),
@@ -95,13 +109,23 @@ HARMLESS: dict[str, Behaviour] = {
 
 WELCOMES: dict[str, list[list[bytes]]] = {
     "twice": [said(WELCOME, WELCOME)],
-    "weight_nan": [said(msgspec.structs.replace(WELCOME, about=About("primary", "z", float("nan"))))],
-    "weight_inf": [said(msgspec.structs.replace(WELCOME, about=About("", "", float("inf"))))],
-    "weight_negative": [said(msgspec.structs.replace(WELCOME, about=About("no such role", "", -1e308)))],
-    "many_methods": [
-        said(msgspec.structs.replace(WELCOME, methods={f"m{n}": MethodFlags() for n in range(30_000)}))
+    "weight_nan": [
+        said(msgspec.structs.replace(WELCOME, about=About("primary", "z", float("nan"))))
     ],
-    "numbers": [said(msgspec.structs.replace(WELCOME, max_in_flight=-(1 << 63), max_size=(1 << 64) - 1))],
+    "weight_inf": [said(msgspec.structs.replace(WELCOME, about=About("", "", float("inf"))))],
+    "weight_negative": [
+        said(msgspec.structs.replace(WELCOME, about=About("no such role", "", -1e308)))
+    ],
+    "many_methods": [
+        said(
+            msgspec.structs.replace(
+                WELCOME, methods={f"m{n}": MethodFlags() for n in range(30_000)}
+            )
+        )
+    ],
+    "numbers": [
+        said(msgspec.structs.replace(WELCOME, max_in_flight=-(1 << 63), max_size=(1 << 64) - 1))
+    ],
 }
 
 
@@ -167,7 +191,9 @@ def unread(reads: threading.Event) -> Iterator[str]:
                     pass
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # else the system takes some more
+        listening.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536
+        )  # else the system takes some more
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
@@ -198,7 +224,9 @@ def test_credit_without_end_of_a_server_that_does_not_read_leaves_a_client_its_m
             outcomes.append((yield call))
         except errors.CallError as error:
             outcomes.append(type(error))
-        yield client.close(now=not late)  # else it waits until the server has read that the call is over
+        yield client.close(
+            now=not late
+        )  # else it waits until the server has read that the call is over
 
     with unread(reads) as endpoint:
         style.run(script)
@@ -242,10 +270,22 @@ MAPPED: dict[str, tuple[Behaviour, Any]] = {
     ),
     "silence": (lambda call: [], [LATE] * 3),
     "one_alone": (lambda call: [said(Mapped(call.id, 1, value([3])))], [LATE, 3, LATE]),
-    "too_many": (lambda call: [said(Mapped(call.id, 0, value([3] * 4)))], [errors.ProtocolError] * 3),
-    "another_place": (lambda call: [said(Mapped(call.id, 3, value([3])))], [errors.ProtocolError] * 3),
-    "a_place_below_all": (lambda call: [said(Mapped(call.id, -1, value([3])))], [errors.ProtocolError] * 3),
-    "a_far_place": (lambda call: [said(Mapped(call.id, 1 << 62, value([])))], [errors.ProtocolError] * 3),
+    "too_many": (
+        lambda call: [said(Mapped(call.id, 0, value([3] * 4)))],
+        [errors.ProtocolError] * 3,
+    ),
+    "another_place": (
+        lambda call: [said(Mapped(call.id, 3, value([3])))],
+        [errors.ProtocolError] * 3,
+    ),
+    "a_place_below_all": (
+        lambda call: [said(Mapped(call.id, -1, value([3])))],
+        [errors.ProtocolError] * 3,
+    ),
+    "a_far_place": (
+        lambda call: [said(Mapped(call.id, 1 << 62, value([])))],
+        [errors.ProtocolError] * 3,
+    ),
     "no_array": (lambda call: [said(Mapped(call.id, 0, value(3)))], [errors.ProtocolError] * 3),
     "no_value": (
         lambda call: [said(Mapped(call.id, 0, msgspec.Raw(b"\x91\xa1\xff")))],
@@ -257,7 +297,9 @@ MAPPED: dict[str, tuple[Behaviour, Any]] = {
     ),
     "one_result": (lambda call: [said(Reply(call.id, value(3)))], [errors.ProtocolError] * 3),
     "of_another_map": (
-        lambda call: [said(Mapped(call.id + 9, 0, value([1])), Mapped(call.id, 0, value([3, 3, 3])))],
+        lambda call: [
+            said(Mapped(call.id + 9, 0, value([1])), Mapped(call.id, 0, value([3, 3, 3])))
+        ],
         [3, 3, 3],
     ),
 }

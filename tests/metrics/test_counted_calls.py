@@ -127,11 +127,16 @@ def test_counters_are_the_calls_that_were_made(start: Callable[..., Scraped]) ->
         assert samples[f"{name}_count", (method, code)] == number
     assert samples[f"{DURATIONS}_bucket", ("+Inf", "echo", "OK")] == 306
     assert samples["ringback_cache_requests_total", ("cached", "miss")] == 1
-    assert sum(samples["ringback_cache_requests_total", ("cached", how)] for how in ("hit", "shared")) == 6
+    assert (
+        sum(samples["ringback_cache_requests_total", ("cached", how)] for how in ("hit", "shared"))
+        == 6
+    )
     assert samples["ringback_server_limit", ("limited",)] == 2
     assert samples["ringback_server_clients", ()] == 1
     assert samples["ringback_server_connection_bytes", ()] == 0
-    assert {value for (name, _), value in samples.items() if name == "ringback_server_in_flight"} == {0.0}
+    assert {
+        value for (name, _), value in samples.items() if name == "ringback_server_in_flight"
+    } == {0.0}
     assert samples["ringback_loop_lag_seconds_count", (server.server.backend,)] > 0
 
 
@@ -203,7 +208,9 @@ def test_processes_are_counted_together_under_load_and_when_they_end(
 
 def test_a_registry_of_the_programs_own_has_them_while_it_serves() -> None:
     registry = CollectorRegistry()
-    server = ringback.Server(counted.service, "tcp://127.0.0.1:*", backend="threading", metrics=registry)
+    server = ringback.Server(
+        counted.service, "tcp://127.0.0.1:*", backend="threading", metrics=registry
+    )
     for _ in range(2):  # it may be started anew, and goes on counting
         with server, ringback.connect(server.endpoint) as client:
             client.call("echo", 1)
@@ -255,7 +262,11 @@ def test_refusals_and_endings_of_a_stream_are_one_sample() -> None:
 def test_what_a_drain_leaves_is_counted_and_no_longer_in_flight() -> None:
     registry = CollectorRegistry()
     server = ringback.Server(
-        counted.service, "tcp://127.0.0.1:*", backend="threading", metrics=registry, drain_timeout=0.1
+        counted.service,
+        "tcp://127.0.0.1:*",
+        backend="threading",
+        metrics=registry,
+        drain_timeout=0.1,
     )
     collector = ringback.metrics.collector(server)
     with server:
@@ -315,7 +326,10 @@ def test_a_registry_is_that_of_one_server() -> None:
     registry = CollectorRegistry()
     with serving(counted.service, metrics=registry):
         other = serving(counted.service, metrics=registry)
-        with pytest.raises(errors.UsageError, match="the registry has those of another server"), other:
+        with (
+            pytest.raises(errors.UsageError, match="the registry has those of another server"),
+            other,
+        ):
             pass
         scraped(registry)
 
@@ -346,7 +360,11 @@ def test_the_page_is_the_parents_where_a_child_serves_anew(run_program: Any) -> 
     ("words", "status", "says"),
     [
         (("--metrics", "9100"), 2, "--metrics: '9100' is not HOST:PORT, such as 127.0.0.1:9100"),
-        (("--metrics", "nowhere.invalid:9100"), 3, "metrics: cannot listen at nowhere.invalid:9100"),
+        (
+            ("--metrics", "nowhere.invalid:9100"),
+            3,
+            "metrics: cannot listen at nowhere.invalid:9100",
+        ),
         (
             ("--metrics", "nowhere.invalid:9100", "--processes", "2"),
             3,

@@ -19,7 +19,9 @@ from scraping import samples_of
 def counts(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
     samples = samples_of(generate_latest(registry).decode())
     return {
-        labels: value for (name, labels), value in samples.items() if name.endswith("duration_seconds_count")
+        labels: value
+        for (name, labels), value in samples.items()
+        if name.endswith("duration_seconds_count")
     }
 
 
@@ -35,7 +37,9 @@ def test_a_blocking_client_counts_its_calls(style: Any) -> None:
         registry = registered(client)
         fired = [client.fire("echo", number) for number in range(100)]
         for future in fired:
-            assert future.get() is not None if style == "gevent" else future.result(SOON) is not None
+            assert (
+                future.get() is not None if style == "gevent" else future.result(SOON) is not None
+            )
         client.options(priority=1).call("work", 1)  # views count for their client
         assert list(client.stream("count", 3)) == [0, 1, 2]
         for method in ("none", "nothing"):
@@ -78,7 +82,9 @@ def test_calls_that_are_sent_again_are_counted_by_service_and_reason(start_serve
             client.call("pid")
         samples = samples_of(generate_latest(registry).decode())
     retries = {
-        labels: value for (name, labels), value in samples.items() if name == "ringback_client_retries_total"
+        labels: value
+        for (name, labels), value in samples.items()
+        if name == "ringback_client_retries_total"
     }
     assert all(service == "counted" for _, service in retries)
     assert samples["rpc_client_call_duration_seconds_count", ("pid", "OK")] == 24

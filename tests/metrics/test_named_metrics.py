@@ -79,7 +79,9 @@ def test_an_alert_names_labels_that_it_has() -> None:
         for rule in group["rules"]:
             labels = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
             by = re.search(r"by \(([^)]*)\)", rule["expr"])
-            has = {label.strip() for label in by[1].split(",")} if by else {"instance", "pool", "job"}
+            has = (
+                {label.strip() for label in by[1].split(",")} if by else {"instance", "pool", "job"}
+            )
             assert labels <= has, rule["alert"]
 
 
@@ -96,7 +98,9 @@ def test_the_documentation_has_each_metric_with_its_labels(there: dict[str, set[
                 re.findall(r"`(\w+)`", labels)
             )
     assert documented == {
-        name: labels - {"le"} for name, labels in there.items() if not name.endswith(("_sum", "_count"))
+        name: labels - {"le"}
+        for name, labels in there.items()
+        if not name.endswith(("_sum", "_count"))
     }
 
 

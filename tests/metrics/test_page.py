@@ -47,9 +47,15 @@ def ask(
 def test_the_metrics_are_there(page: MetricsPage) -> None:
     status, kind, text = ask(page)
     assert (status, kind.partition(";")[0]) == (200, "text/plain")
-    samples = {each.name: each.value for one in text_string_to_metric_families(text) for each in one.samples}
+    samples = {
+        each.name: each.value
+        for one in text_string_to_metric_families(text)
+        for each in one.samples
+    }
     assert samples["seen_total"] == 3.0
-    status, kind, text = ask(page, "/metrics?x=1", Accept="application/openmetrics-text; version=1.0.0")
+    status, kind, text = ask(
+        page, "/metrics?x=1", Accept="application/openmetrics-text; version=1.0.0"
+    )
     assert (status, kind.partition(";")[0], text.endswith("# EOF\n")) == (
         200,
         "application/openmetrics-text",
@@ -58,13 +64,16 @@ def test_the_metrics_are_there(page: MetricsPage) -> None:
     assert ask(page, method="HEAD")[::2] == (200, "")
 
 
-@pytest.mark.parametrize(("path", "method", "status"), [("/", "GET", 404), ("/metrics", "POST", 405)])
+@pytest.mark.parametrize(
+    ("path", "method", "status"), [("/", "GET", 404), ("/metrics", "POST", 405)]
+)
 def test_another_request_is_refused(page: MetricsPage, path: str, method: str, status: int) -> None:
     assert ask(page, path, method)[0] == status
 
 
 @pytest.mark.parametrize(
-    "request_bytes", [b"", b"\r\n\r\n", b"GET\r\n\r\n", b"\0\xff" * 10_000, b"GET /metrics HTTP/2\r\n\r\n"]
+    "request_bytes",
+    [b"", b"\r\n\r\n", b"GET\r\n\r\n", b"\0\xff" * 10_000, b"GET /metrics HTTP/2\r\n\r\n"],
 )
 def test_what_is_no_request_harms_nothing(page: MetricsPage, request_bytes: bytes) -> None:
     place = urlsplit(page.url)
@@ -110,7 +119,9 @@ def test_silent_connections_keep_nobody_waiting_for_long(page: MetricsPage) -> N
         connection.close()
 
 
-def test_an_address_that_cannot_be_had_is_one_line(page: MetricsPage, registry: CollectorRegistry) -> None:
+def test_an_address_that_cannot_be_had_is_one_line(
+    page: MetricsPage, registry: CollectorRegistry
+) -> None:
     place = urlsplit(page.url)
     with pytest.raises(
         UsageError, match=rf"metrics: cannot listen at 127.0.0.1:{place.port}: Address already"

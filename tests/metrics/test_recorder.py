@@ -26,8 +26,14 @@ def test_a_batch_is_counted_as_its_calls_would_be(durations: list[float]) -> Non
     assert single.counts[bisect_left(BOUNDS, durations[0])] > 0
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([OK, "ABORTED"]), SECONDS, st.booleans())))
-def test_the_sum_of_two_is_what_one_would_have_counted(ended: list[tuple[str, str, float, bool]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from([OK, "ABORTED"]), SECONDS, st.booleans())
+    )
+)
+def test_the_sum_of_two_is_what_one_would_have_counted(
+    ended: list[tuple[str, str, float, bool]],
+) -> None:
     whole, halves = CallRecorder(), [CallRecorder(), CallRecorder()]
     for number, (method, code, seconds, is_stream) in enumerate(ended):
         for recorder in (whole, halves[number % 2]):

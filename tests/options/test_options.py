@@ -34,7 +34,13 @@ def some_words(option: Option) -> list[str]:
         return words if isinstance(words, list) else [words]
     if option.kind in (int, float):
         return [
-            str(int(option.at_most - 1 if option.at_most else (option.at_least or option.above or 0) + 57))
+            str(
+                int(
+                    option.at_most - 1
+                    if option.at_most
+                    else (option.at_least or option.above or 0) + 57
+                )
+            )
         ]
     if option.choices:
         return [word for word in option.words if word and word != option.default][
@@ -122,14 +128,24 @@ def test_each_way_gives_the_same_value(
 
 def test_the_nearest_way_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     probe = Probe("serve")
-    Path("pyproject.toml").write_text("[tool.ringback.serve]\nworkers = 1\nmax-size = 100_000\nzone = 'p'\n")
+    Path("pyproject.toml").write_text(
+        "[tool.ringback.serve]\nworkers = 1\nmax-size = 100_000\nzone = 'p'\n"
+    )
     Path("file.toml").write_text(
         "workers = 2\nmax_size = 200_000\n[serve]\nmax_size = 300_000\n[call]\nkey = 'x'\n"
     )
     assert probe() == 0
-    assert (probe.given["workers"], probe.given["max_size"], probe.given["zone"]) == (1, 100_000, "p")
+    assert (probe.given["workers"], probe.given["max_size"], probe.given["zone"]) == (
+        1,
+        100_000,
+        "p",
+    )
     assert probe("--config", "file.toml") == 0
-    assert (probe.given["workers"], probe.given["max_size"], probe.given["zone"]) == (2, 300_000, "p")
+    assert (probe.given["workers"], probe.given["max_size"], probe.given["zone"]) == (
+        2,
+        300_000,
+        "p",
+    )
     monkeypatch.setenv("RINGBACK_SERVE_CONFIG", "file.toml")
     monkeypatch.setenv("RINGBACK_SERVE_WORKERS", "3")
     monkeypatch.setenv("RINGBACK_TRANSPORT", "libzmq")
@@ -148,7 +164,11 @@ def test_the_nearest_way_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[serve]\nworkers = 1.5", (), "file.toml [serve]: workers must be a whole number"),
         ("[serve]\nworkers = [1]", (), "file.toml [serve]: workers must be one value, not [1]"),
         ("uvloop = 1", (), "file.toml: uvloop must be true or false, not 1"),
-        ("[serve]\nworker = 1", (), "file.toml [serve]: there is no option 'worker' (did you mean workers?)"),
+        (
+            "[serve]\nworker = 1",
+            (),
+            "file.toml [serve]: there is no option 'worker' (did you mean workers?)",
+        ),
         ("[serve", (), "file.toml is not TOML: "),
         ("", ("--workers", "many"), "--workers must be a whole number, 1 or more, not 'many'"),
         (
@@ -171,7 +191,9 @@ def test_what_is_no_value_is_named_with_its_place(
 
 def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert Probe("serve")("--config", "none.toml") == 2
-    assert capsys.readouterr().err == "ringback: none.toml cannot be read: No such file or directory\n"
+    assert (
+        capsys.readouterr().err == "ringback: none.toml cannot be read: No such file or directory\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,7 +231,10 @@ def test_help_fits_in_80_columns(
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
 def test_a_help_text_is_one_sentence_without_a_full_stop(command: str, option: Option) -> None:
-    assert option.help[0] == option.help[0].upper() or option.help.split()[0].rstrip(";:") in option.words
+    assert (
+        option.help[0] == option.help[0].upper()
+        or option.help.split()[0].rstrip(";:") in option.words
+    )
     assert not option.help.endswith(".")
     assert len(option.help) <= 100
 
@@ -263,7 +288,9 @@ def test_a_signature_shows_the_options() -> None:
     assert inspect.signature(ringback.serve).parameters["workers"].default is None
 
 
-def test_a_comparison_takes_no_options_of_the_users_own_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_comparison_takes_no_options_of_the_users_own_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from ringback.options.files import isolated
 
     Path("pyproject.toml").write_text("[tool.ringback.serve]\nworkers = 1\n")
@@ -280,7 +307,9 @@ def test_a_comparison_takes_no_options_of_the_users_own_servers(monkeypatch: pyt
     assert probe.given["workers"] is None
 
 
-def test_a_switch_that_a_file_has_turned_on_is_turned_off_by_flag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_that_a_file_has_turned_on_is_turned_off_by_flag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     probe = Probe("serve")
     Path("pyproject.toml").write_text("[tool.ringback.serve]\nuvloop = true\nreload = true\n")
     assert probe() == 0
@@ -306,7 +335,9 @@ def test_words_of_a_variable_are_as_a_shell_has_them(
 
 def test_values_of_a_table_keep_their_types() -> None:
     probe = Probe("call")
-    Path("file.toml").write_text('metadata = {a = true, b = "5", c = [1, "z"], d = {e = 1}, f = "x"}')
+    Path("file.toml").write_text(
+        'metadata = {a = true, b = "5", c = [1, "z"], d = {e = 1}, f = "x"}'
+    )
     assert probe("--config", "file.toml") == 0
     assert probe.given["metadata"] == {"a": True, "b": "5", "c": [1, "z"], "d": {"e": 1}, "f": "x"}
 
@@ -324,7 +355,11 @@ def test_values_of_a_table_keep_their_types() -> None:
             "",
             "pyproject.toml [tool.ringback]: there is no command 'srve' (did you mean serve?)",
         ),
-        ("[tool.ringback]\nworkers = 1", "", "pyproject.toml [tool.ringback]: there is no option 'workers'"),
+        (
+            "[tool.ringback]\nworkers = 1",
+            "",
+            "pyproject.toml [tool.ringback]: there is no option 'workers'",
+        ),
         (
             "[tool]\nringback = 1",
             "",
@@ -373,7 +408,12 @@ def test_a_table_of_no_command_is_refused(
             "--priority must be a whole number, at least -9,223,372,036,854,775,808",
         ),
         ("call", {}, ("--key", ""), "--key must be a string of 1 to 255 characters, not ''"),
-        ("call", {}, ("--key", "\udcff"), "--key must be a string of 1 to 255 characters, not '\\udcff'"),
+        (
+            "call",
+            {},
+            ("--key", "\udcff"),
+            "--key must be a string of 1 to 255 characters, not '\\udcff'",
+        ),
     ],
 )
 def test_what_is_no_value_is_one_line_wherever_it_stands(
@@ -421,7 +461,9 @@ def test_the_words_that_a_command_was_given_repeat_it(monkeypatch: pytest.Monkey
         seen.append(words_of(context, "quick", flags_alone=True))
 
     probing.command(cls=Command)(taking("compare", DESCRIBED["compare"])(probe))
-    Path("pyproject.toml").write_text('[tool.ringback.compare]\npin = false\narm = ["a=asyncio --uvloop"]\n')
+    Path("pyproject.toml").write_text(
+        '[tool.ringback.compare]\npin = false\narm = ["a=asyncio --uvloop"]\n'
+    )
     monkeypatch.setenv("RINGBACK_COMPARE_ROUNDS", "3")
     assert run_command(probing, ["--quick", "--backend", "asyncio", "--backend", "gevent"]) == 0
     arms = ["--backend", "asyncio", "--backend", "gevent", "--arm", "a=asyncio --uvloop"]

@@ -8,7 +8,13 @@ import msgspec
 from hypothesis import strategies as st
 from ringback import errors
 from ringback.balancing import RoundRobin
-from ringback.clients.conversation.calls import TRANSITIONS, CallSettings, CallState, OutgoingCall, Upload
+from ringback.clients.conversation.calls import (
+    TRANSITIONS,
+    CallSettings,
+    CallState,
+    OutgoingCall,
+    Upload,
+)
 from ringback.clients.conversation.links import Link
 from ringback.clients.conversation.machine import ClientMachine
 from ringback.protocol import codec
@@ -50,7 +56,9 @@ class Asked(OutgoingCall):
 
     __slots__ = ("_state", "at_end", "items", "outcomes")
 
-    def __init__(self, message: Call, settings: CallSettings, deadline: float | None = None) -> None:
+    def __init__(
+        self, message: Call, settings: CallSettings, deadline: float | None = None
+    ) -> None:
         super().__init__(message, settings, deadline)
         self.allowed = message.credit
         self.outcomes: list[tuple[Any, BaseException | None]] = []

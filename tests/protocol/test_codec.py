@@ -12,7 +12,17 @@ from ringback.errors import MethodNotFound as NotFound
 from ringback.errors import ProtocolError, RemoteError, to_wire
 from ringback.protocol import codec
 from ringback.protocol.bounds import BATCH_BYTES, FRAME_BYTES
-from ringback.protocol.messages import Bye, Call, Cancel, Credit, Error, Notify, Ping, Refusal, Reply
+from ringback.protocol.messages import (
+    Bye,
+    Call,
+    Cancel,
+    Credit,
+    Error,
+    Notify,
+    Ping,
+    Refusal,
+    Reply,
+)
 from ringback.protocol.values import NOTHING, pack
 
 LIMIT = 16 * 1024 * 1024
@@ -22,7 +32,15 @@ quick = settings(deadline=None, max_examples=150)
 ids = st.integers(1, (1 << 64) - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 results = st.sampled_from(
-    [None, 1, "text", [1, {"a": b"b"}], 1 << 70, bytes(FRAME_BYTES), ["é", b"x" * (FRAME_BYTES + 1)]]
+    [
+        None,
+        1,
+        "text",
+        [1, {"a": b"b"}],
+        1 << 70,
+        bytes(FRAME_BYTES),
+        ["é", b"x" * (FRAME_BYTES + 1)],
+    ]
 )
 from_server = st.lists(
     st.builds(lambda id_, value: Reply(id_, pack(value, LIMIT)), ids, results)
@@ -66,7 +84,9 @@ def test_messages_arrive_in_order_and_none_is_lost(messages):
 @given(st.lists(st.integers(0, 300 * 1024), min_size=1, max_size=12))
 def test_splitting_a_batch_keeps_the_order_of_its_messages(lengths):
     batches = frames(
-        codec.Encoder().encode([Reply(n, pack("x" * length, LIMIT)) for n, length in enumerate(lengths)])
+        codec.Encoder().encode(
+            [Reply(n, pack("x" * length, LIMIT)) for n, length in enumerate(lengths)]
+        )
     )
     decoded = [codec.from_server().decode(batch) for batch in batches]
     assert [message.id for batch in decoded for message in batch] == list(range(len(lengths)))
@@ -75,7 +95,9 @@ def test_splitting_a_batch_keeps_the_order_of_its_messages(lengths):
 @quick
 @given(st.lists(st.sampled_from([10, 70_000, 300_000, 600_000]), min_size=1, max_size=12))
 def test_a_batch_over_the_bound_holds_one_message(lengths):
-    for batch in frames(codec.Encoder().encode([Reply(1, pack(bytes(length), LIMIT)) for length in lengths])):
+    for batch in frames(
+        codec.Encoder().encode([Reply(1, pack(bytes(length), LIMIT)) for length in lengths])
+    ):
         if sum(map(len, batch)) > BATCH_BYTES:
             assert len(codec.from_server().decode(batch)) == 1
 
@@ -87,8 +109,12 @@ def test_what_fits_into_one_batch_is_not_split():
 def test_each_batch_numbers_its_frames_from_zero():
     large = [bytes([n]) * 300_000 for n in range(3)]
     reader = codec.from_server()
-    batches = frames(codec.Encoder().encode([Reply(n, pack(data, LIMIT)) for n, data in enumerate(large)]))
-    arrived = [reader.values.plain(message.result) for batch in batches for message in reader.decode(batch)]
+    batches = frames(
+        codec.Encoder().encode([Reply(n, pack(data, LIMIT)) for n, data in enumerate(large)])
+    )
+    arrived = [
+        reader.values.plain(message.result) for batch in batches for message in reader.decode(batch)
+    ]
     assert (len(batches), arrived) == (3, large)
 
 
@@ -126,7 +152,14 @@ def test_arbitrary_bytes_after_the_preamble_raise_nothing_but_protocol_errors(da
 GOOD = bytes(
     codec.Encoder().encode(
         [
-            Call(1, "method", pack([1, "é", {"a": [b"b"]}], LIMIT), {"key": pack(1.5, LIMIT)}, 1000, 3),
+            Call(
+                1,
+                "method",
+                pack([1, "é", {"a": [b"b"]}], LIMIT),
+                {"key": pack(1.5, LIMIT)},
+                1000,
+                3,
+            ),
             Notify("note", NOTHING),
             Cancel(1),
             Ping(2),
@@ -158,7 +191,9 @@ def test_a_batch_cut_short_is_an_error_of_the_protocol(length):
 
 
 @pytest.mark.parametrize(
-    "nested", [b"\x91" * 100_000 + b"\x90", b"\x81\xa1a" * 100_000 + b"\xc0"], ids=["arrays", "maps"]
+    "nested",
+    [b"\x91" * 100_000 + b"\x90", b"\x81\xa1a" * 100_000 + b"\xc0"],
+    ids=["arrays", "maps"],
 )
 def test_nesting_without_end_is_an_error_of_the_protocol(nested):
     with pytest.raises(ProtocolError):

@@ -58,7 +58,9 @@ def walked(data: bytes, at: int = 0) -> tuple[bool, int]:
         inside, at = walked(data, at)
         key = is_map and many > 255 and number % 2 == 0
         array = 0x90 <= head < 0xA0 or head in (0xDC, 0xDD)
-        whole = head in (0xC7, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8) and data[before + 1 + (head == 0xC7)] == 2
+        whole = (
+            head in (0xC7, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8) and data[before + 1 + (head == 0xC7)] == 2
+        )
         found = found or inside or (key and (array or whole))
     return found, at
 
@@ -123,7 +125,9 @@ def refused(value: bytes) -> bool:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.binary(max_size=300) | data.flatmap(lambda d: st.integers(0, len(d)).map(lambda n: d[:n])))
+@given(
+    st.binary(max_size=300) | data.flatmap(lambda d: st.integers(0, len(d)).map(lambda n: d[:n]))
+)
 def test_a_look_at_any_bytes_ends_and_says_nothing_else(value):
     refused(value)
 
@@ -150,7 +154,9 @@ def test_hundreds_of_large_maps_in_one_another_are_refused():
         check_keys(encode(value))
 
 
-@pytest.mark.parametrize("inside", [[0.1] * 10, [0.1] * 500, [{"a": 1.5, "b": "text"}] * 30], ids=len)
+@pytest.mark.parametrize(
+    "inside", [[0.1] * 10, [0.1] * 500, [{"a": 1.5, "b": "text"}] * 30], ids=len
+)
 def test_lists_of_any_depth_are_no_reason_to_refuse_and_take_time_in_proportion(inside):
     value: Any = dict.fromkeys(range(MANY))
     for _ in range(90):
@@ -214,7 +220,9 @@ def test_keys_that_may_be_equal_in_their_hash_are_not_decoded(equal, kind):
         == len({hash(key) for key in collisions.integers(300)})
         == 1
     )
-    with pytest.raises(InvalidArgument, match="f: argument 'value': a map of more than 255 entries has an"):
+    with pytest.raises(
+        InvalidArgument, match="f: argument 'value': a map of more than 255 entries has an"
+    ):
         bound(kind, equal)
 
 
@@ -294,7 +302,8 @@ def test_metadata_spoil_their_own_call_and_no_other(equal):
     assert first.options.metadata == {"a": large("x")}
     for each in (spoilt, note):
         with pytest.raises(
-            InvalidArgument, match="add: the metadata cannot be read: a map of more than 255 entries"
+            InvalidArgument,
+            match="add: the metadata cannot be read: a map of more than 255 entries",
         ):
             read_metadata("add", each.options)
 
@@ -319,4 +328,7 @@ def test_an_annotation_without_a_hash_is_one_as_any_other():
 
     arguments = Arguments("method", method)
     assert arguments.bind(Unpacker(wary=True), Raw(encode([1, 2])), None) == ((1, 2), {})
-    assert arguments.bind(Unpacker(wary=True), Raw(encode([1])), {"other": Raw(encode(2))}) == ((1, 2), {})
+    assert arguments.bind(Unpacker(wary=True), Raw(encode([1])), {"other": Raw(encode(2))}) == (
+        (1, 2),
+        {},
+    )

@@ -75,12 +75,16 @@ class Place:
         self.begin()
 
     def begin(self) -> None:
-        self.server = ServerMachine("s", bytes([self.index] * 16), {}, max_size=LIMIT, max_in_flight=4)
+        self.server = ServerMachine(
+            "s", bytes([self.index] * 16), {}, max_size=LIMIT, max_in_flight=4
+        )
 
 
 def encoded(messages: list[Any]) -> list[list[bytes]]:
     return (
-        [[bytes(frame) for frame in batch] for batch in codec.Encoder().encode(messages)] if messages else []
+        [[bytes(frame) for frame in batch] for batch in codec.Encoder().encode(messages)]
+        if messages
+        else []
     )
 
 
@@ -101,7 +105,9 @@ class Conversation(RuleBasedStateMachine):
         self.said: list[list[bytes]] = []  # batches of answers, of all servers and times
         self.unsaid: set[str] = set()  # one-way calls that no link has taken yet
         self.noted = 0
-        self.given_up: set[int] = set()  # links over which the client says nothing any more, not even bye
+        self.given_up: set[int] = (
+            set()
+        )  # links over which the client says nothing any more, not even bye
 
     # The caller
 
@@ -209,14 +215,17 @@ class Conversation(RuleBasedStateMachine):
                 self.deliver_down(index)
 
     @rule(
-        index=indexes, what=st.sampled_from(["connect", "send_up", "deliver_up", "send_down", "deliver_down"])
+        index=indexes,
+        what=st.sampled_from(["connect", "send_up", "deliver_up", "send_down", "deliver_down"]),
     )
     def one_step_of_it(self, index: int, what: str) -> None:
         getattr(self, what)(index)
 
     @rule(
         index=indexes,
-        what=st.sampled_from(["drop", "drain", "leave", "begin_again", "fail_to_connect", "misunderstand"]),
+        what=st.sampled_from(
+            ["drop", "drain", "leave", "begin_again", "fail_to_connect", "misunderstand"]
+        ),
     )
     def trouble(self, index: int, what: str) -> None:
         getattr(self, what)(index)
@@ -331,7 +340,9 @@ class Conversation(RuleBasedStateMachine):
 
     @staticmethod
     def has_items(batch: list[bytes]) -> bool:
-        return any(isinstance(message, (Item, End)) for message in codec.from_server().decode(batch))
+        return any(
+            isinstance(message, (Item, End)) for message in codec.from_server().decode(batch)
+        )
 
     # The servers
 
@@ -381,7 +392,9 @@ class Conversation(RuleBasedStateMachine):
     def misunderstand(self, index: int) -> None:
         """One end cannot read what the other says. A client uses that link no more, so it happens to one link at most."""
         session = self.launcher[index].session
-        if session is not None and all(link.state is not LinkState.CLOSED for link in self.client.links):
+        if session is not None and all(
+            link.state is not LinkState.CLOSED for link in self.client.links
+        ):
             if len(self.asked) % 2:
                 self.launcher[index].server.fault(session, "nonsense")
             else:
@@ -419,7 +432,9 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def a_call_that_has_a_link_can_be_answered_over_it(self) -> None:
-        states = {asked.link.state for asked in self.client.calls.values() if asked.link is not None}
+        states = {
+            asked.link.state for asked in self.client.calls.values() if asked.link is not None
+        }
         assert states <= {LinkState.OPEN, LinkState.DRAINING}
 
     @invariant()
@@ -436,7 +451,9 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def no_call_waits_for_a_deadline_that_nobody_looks_at(self) -> None:
-        deadlines = [asked.deadline for asked in self.client.calls.values() if asked.deadline is not None]
+        deadlines = [
+            asked.deadline for asked in self.client.calls.values() if asked.deadline is not None
+        ]
         if deadlines:
             due = self.client.next_tick()
             assert due <= max(min(deadlines), self.ticked + 2 * TICK)

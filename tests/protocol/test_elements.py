@@ -29,7 +29,9 @@ scalars = (
 )
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=40), inner, max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=20) | st.dictionaries(st.text(max_size=40), inner, max_size=20)
+    ),
 )
 
 
@@ -73,7 +75,11 @@ def batch(*messages: Any) -> bytes:
 def test_a_call_with_too_many_elements_is_not_decoded_and_known_by_its_id():
     reader = codec.from_client(max_elements=BATCH_BYTES)
     args = msgspec.Raw(msgspec.msgpack.encode([[[]] * 600_000]))
-    for message in (Call(7, "add", args), Notify("add", args), Call(7, "add", args, {"a": args}, 5, 6)):
+    for message in (
+        Call(7, "add", args),
+        Notify("add", args),
+        Call(7, "add", args, {"a": args}, 5, 6),
+    ):
         with pytest.raises(codec.TooMuch, match="more than 524,288 elements") as caught:
             reader.decode([batch(message)])
         of = caught.value.of
@@ -89,14 +95,18 @@ def test_an_item_with_too_many_elements_is_not_decoded_and_known_by_its_id():
 
 
 def test_metadata_counts_too():
-    call = Call(7, "add", msgspec.Raw(b"\x90"), options=CallOptions(metadata={"a": [[]] * 1_000_000}))
+    call = Call(
+        7, "add", msgspec.Raw(b"\x90"), options=CallOptions(metadata={"a": [[]] * 1_000_000})
+    )
     assert codec.from_client().decode([batch(call)])[0].method == "add"
     with pytest.raises(codec.TooMuch):
         codec.from_client(max_elements=1_000_000).decode([batch(call)])
 
 
 def test_too_many_elements_in_anything_but_one_call_or_item_are_a_fault():
-    data = batch(*[Call(n, "add", msgspec.Raw(b"\x91\xdc\xff\xff" + b"\x90" * 65_535)) for n in range(1, 20)])
+    data = batch(
+        *[Call(n, "add", msgspec.Raw(b"\x91\xdc\xff\xff" + b"\x90" * 65_535)) for n in range(1, 20)]
+    )
     with pytest.raises(ProtocolError, match="a batch with more than 1,000,000 elements") as caught:
         codec.from_client(max_elements=1_000_000).decode([data])
     assert not isinstance(caught.value, codec.TooMuch)
@@ -105,14 +115,18 @@ def test_too_many_elements_in_anything_but_one_call_or_item_are_a_fault():
 def test_what_an_encoder_sends_is_taken_whole_whatever_its_elements():
     reader = codec.from_client(max_elements=BATCH_BYTES)
     calls = [Call(n, "a", msgspec.Raw(b"\x93\x01\x02\x90")) for n in range(1, 150_000)]
-    arrived = [m for frames in codec.Encoder().encode(calls) for m in reader.decode([bytes(frames[0])])]
+    arrived = [
+        m for frames in codec.Encoder().encode(calls) for m in reader.decode([bytes(frames[0])])
+    ]
     assert [call.id for call in arrived] == [call.id for call in calls]
 
 
 def test_a_batch_has_a_bound_of_messages_to_which_an_encoder_keeps():
     cancels = [Cancel(1) for _ in range(2 * MAX_MESSAGES + 1)]
     batches = codec.Encoder().encode(cancels)
-    assert sum(len(codec.from_client().decode([bytes(first)])) for (first,) in batches) == len(cancels)
+    assert sum(len(codec.from_client().decode([bytes(first)])) for (first,) in batches) == len(
+        cancels
+    )
     assert len(batches) == 3
     with pytest.raises(ProtocolError, match="a batch of more than 65,536 messages"):
         codec.from_client().decode([batch(*cancels)])

@@ -308,7 +308,9 @@ def test_a_ping_is_answered_with_its_token():
     assert session.outbox == [Pong(7)]
 
 
-@pytest.mark.parametrize("message", [Item(1, NOTHING), End(1), Pong(1)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize(
+    "message", [Item(1, NOTHING), End(1), Pong(1)], ids=lambda m: type(m).__name__
+)
 def test_what_nobody_waits_for_is_ignored(message):
     machine = server()
     session = greeted(machine)
@@ -394,8 +396,15 @@ def test_calls_that_their_client_gives_up_in_the_same_batch_are_counted():
     counted: list[tuple[int, str]] = []
     machine.refused = lambda call, code, _: counted.append((call.id, code))
     machine.receive(session, [Call(1, "m", NOTHING), Map(2, "m", NOTHING), Cancel(1), Cancel(2)])
-    machine.receive(session, [Call(3, "m", NOTHING), Map(4, "m", NOTHING), Notify("m", NOTHING), Bye()])
-    assert sorted(counted) == [(1, "CANCELLED"), (2, "CANCELLED"), (3, "CANCELLED"), (4, "CANCELLED")]
+    machine.receive(
+        session, [Call(3, "m", NOTHING), Map(4, "m", NOTHING), Notify("m", NOTHING), Bye()]
+    )
+    assert sorted(counted) == [
+        (1, "CANCELLED"),
+        (2, "CANCELLED"),
+        (3, "CANCELLED"),
+        (4, "CANCELLED"),
+    ]
     assert machine.maps == []
 
 
@@ -595,4 +604,6 @@ def test_whatever_was_heard_what_is_said_can_be_encoded(batches):
     for batch in batches:
         machine.receive(session, batch)
     (frames,) = codec.Encoder().encode(session.outbox)
-    assert len(codec.from_server().decode([bytes(frame) for frame in frames])) == len(session.outbox)
+    assert len(codec.from_server().decode([bytes(frame) for frame in frames])) == len(
+        session.outbox
+    )

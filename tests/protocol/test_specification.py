@@ -17,7 +17,9 @@ TEXT = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
 BLOCKS = TEXT.split("```")[1::2]
 
 ROW = re.compile(r"\| (\d+) \| (\w+) \| ([CS, ]+) \| (.*)\|")
-FIELD = re.compile(r"`(\w+)`((?: (?:int|str|bytes|bool|value|map|or|nil|of|to|flags))*)(?: = (\S+?))?(?:,|$)")
+FIELD = re.compile(
+    r"`(\w+)`((?: (?:int|str|bytes|bool|value|map|or|nil|of|to|flags))*)(?: = (\S+?))?(?:,|$)"
+)
 ROWS = {row[2]: row for row in ROW.finditer(TEXT)}
 DEFAULTS = {"nil": None, "0": 0, "65536": 65536, "1024": 1024, '""': "", "false": False}
 
@@ -34,7 +36,9 @@ def test_every_message_has_a_row_in_the_table():
 def test_a_row_has_the_tag_and_who_may_say_it(name):
     tag, sender = ROWS[name][1], ROWS[name][3].strip()
     said_by = [
-        end for end, union in (("C", messages.FromClient), ("S", messages.FromServer)) if name in kinds(union)
+        end
+        for end, union in (("C", messages.FromClient), ("S", messages.FromServer))
+        if name in kinds(union)
     ]
     assert (int(tag), sender) == (getattr(messages, name).__struct_config__.tag, ", ".join(said_by))
 
@@ -52,7 +56,9 @@ def test_a_row_has_the_fields_and_their_defaults(name):
 def test_the_table_of_error_codes_names_their_classes():
     rows = re.findall(r"^\| `([A-Z_]+)` \| `(\w+)` \|", TEXT, re.MULTILINE)
     assert {name: code for code, name in rows} == {
-        name: getattr(errors, name).code for name in errors.__all__ if name not in ("CallError", "UsageError")
+        name: getattr(errors, name).code
+        for name in errors.__all__
+        if name not in ("CallError", "UsageError")
     }
 
 

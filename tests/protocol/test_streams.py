@@ -11,7 +11,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 from msgspec.msgpack import encode
-from ringback.protocol.streams import FIRST, LEAST, WINDOW, WINDOW_BYTES, Items, SlowWindow, SyncItems, Window
+from ringback.protocol.streams import (
+    FIRST,
+    LEAST,
+    WINDOW,
+    WINDOW_BYTES,
+    Items,
+    SlowWindow,
+    SyncItems,
+    Window,
+)
 from ringback.protocol.values import Unpacker
 from ringback.server.calls.invocations.inputs import AsyncInput
 from ringback.server.declare.arguments import Streamed
@@ -147,7 +156,9 @@ class Stream(SyncItems, Taken):
         return True
 
 
-sizes = st.lists(st.sampled_from([1, 1000, MIB, 4 * MIB, 16 * MIB]) | st.integers(1, 16 * MIB), max_size=300)
+sizes = st.lists(
+    st.sampled_from([1, 1000, MIB, 4 * MIB, 16 * MIB]) | st.integers(1, 16 * MIB), max_size=300
+)
 steps = st.lists(
     st.tuples(
         st.sampled_from([Stream.send, Stream.take, Stream.hear]),

@@ -147,7 +147,9 @@ def test_a_scalar_of_numpy_is_no_buffer():
         pack(numpy.int64(1), LIMIT)
 
 
-@pytest.mark.parametrize("kind", [bytearray, lambda data: numpy.frombuffer(bytearray(data), "uint8")])
+@pytest.mark.parametrize(
+    "kind", [bytearray, lambda data: numpy.frombuffer(bytearray(data), "uint8")]
+)
 def test_later_changes_to_a_large_buffer_do_not_travel(kind):
     value = kind(bytes(FRAME_BYTES))
     packed = pack(value, LIMIT)
@@ -283,7 +285,8 @@ def test_a_value_of_another_type_is_not_converted(value, kind):
 @quick
 @given(
     st.recursive(
-        scalars, lambda inner: st.lists(inner, min_size=1) | st.dictionaries(texts, inner, min_size=1)
+        scalars,
+        lambda inner: st.lists(inner, min_size=1) | st.dictionaries(texts, inner, min_size=1),
     )
 )
 def test_changes_after_packing_do_not_travel(value):
@@ -307,7 +310,12 @@ def test_changes_inside_a_value_do_not_travel_after_packing(size):
 
 @pytest.mark.parametrize(
     "make",
-    [bytes, lambda n: "x" * n, lambda n: [0] * n, lambda n: [b"x" * FRAME_BYTES] * (n // FRAME_BYTES + 1)],
+    [
+        bytes,
+        lambda n: "x" * n,
+        lambda n: [0] * n,
+        lambda n: [b"x" * FRAME_BYTES] * (n // FRAME_BYTES + 1),
+    ],
 )
 def test_a_value_over_the_limit_is_refused(make):
     with pytest.raises(ResourceExhausted):
@@ -383,12 +391,15 @@ def loop() -> list[Any]:
         pytest.param({1: BIG, "\ud800": 1}, id="a-surrogate-as-a-key-after-a-big-integer"),
         pytest.param(memoryview(b"abcdef")[::2], id="a-memoryview-with-gaps"),
         pytest.param(
-            [bytes(FRAME_BYTES), memoryview(b"abcdef")[::2]], id="a-memoryview-with-gaps-among-large-bytes"
+            [bytes(FRAME_BYTES), memoryview(b"abcdef")[::2]],
+            id="a-memoryview-with-gaps-among-large-bytes",
         ),
     ],
 )
 @pytest.mark.parametrize(
-    "packer", [pack, pack_any, lambda value, limit: pack_args((value,), limit)], ids=["value", "any", "args"]
+    "packer",
+    [pack, pack_any, lambda value, limit: pack_args((value,), limit)],
+    ids=["value", "any", "args"],
 )
 def test_what_cannot_be_sent_is_refused_when_it_is_packed(packer, value):
     with pytest.raises(UNPACKABLE):

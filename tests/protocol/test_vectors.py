@@ -91,9 +91,13 @@ def built(meaning: dict[str, Any]) -> Any:
         fields["about"] = messages.About(**fields["about"])
     if fields.get("failures"):
         failures = fields["failures"].items()
-        fields["failures"] = {int(place): messages.Failure(**failure) for place, failure in failures}
+        fields["failures"] = {
+            int(place): messages.Failure(**failure) for place, failure in failures
+        }
     if "methods" in fields:
-        fields["methods"] = {name: messages.MethodFlags(**flags) for name, flags in fields["methods"].items()}
+        fields["methods"] = {
+            name: messages.MethodFlags(**flags) for name, flags in fields["methods"].items()
+        }
     return kind(**fields)
 
 
@@ -129,7 +133,9 @@ def test_a_batch_of_an_old_release_has_its_meaning_and_its_bytes(vector):
     assert [[bytes(frame) for frame in batch] for batch in batches] == [frames(vector)]
 
 
-@pytest.mark.parametrize("vector", [v for v in load("invalid") if v.values[0]["spoils"] == "connection"])
+@pytest.mark.parametrize(
+    "vector", [v for v in load("invalid") if v.values[0]["spoils"] == "connection"]
+)
 def test_what_is_no_batch_is_an_error_of_the_protocol(vector):
     with pytest.raises(ProtocolError):
         decoder(vector).decode(frames(vector))
@@ -145,6 +151,8 @@ def test_a_bad_value_spoils_only_its_own_call(vector):
 
 
 def test_every_kind_of_message_has_a_vector():
-    shown = {meaning["type"] for vector in load("valid") for meaning in vector.values[0]["messages"]}
+    shown = {
+        meaning["type"] for vector in load("valid") for meaning in vector.values[0]["messages"]
+    }
     kinds = {kind.__name__ for kind in messages.Message.__args__}
     assert shown == kinds

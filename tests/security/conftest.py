@@ -71,7 +71,9 @@ def serving(pairs: Keys) -> Iterator[Callable[..., ringback.Server]]:
     """`serving(service, **options)`: a server in a thread of this process, with the test's keys if nothing else is said."""
     begun: list[ringback.Server] = []
 
-    def serve(service: ringback.Service, bind: str = "tcp://127.0.0.1:*", **options: Any) -> ringback.Server:
+    def serve(
+        service: ringback.Service, bind: str = "tcp://127.0.0.1:*", **options: Any
+    ) -> ringback.Server:
         given = {"backend": "threading", "drain_timeout": 0.2, **pairs.server, **options}
         server = ringback.Server(service, bind, **given)
         server.__enter__()

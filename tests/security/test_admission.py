@@ -35,7 +35,9 @@ def refused(connected: Callable[..., Any], endpoint: str, given: dict[str, Any])
     return str(caught.value)
 
 
-def test_keys_that_come_and_go_are_heard_of_without_a_restart(pairs, start_server, connected, backend):
+def test_keys_that_come_and_go_are_heard_of_without_a_restart(
+    pairs, start_server, connected, backend
+):
     server = start_server(backend, "service", *pairs.options, path=GUARDED)
     alice, bob = pairs.make("alice", authorized=True), pairs.make("bob")
     assert connected(server.endpoint, **alice).call("whoami") == "alice"  # at once
@@ -101,7 +103,9 @@ def test_a_new_key_under_the_same_name_replaces_the_old_one(pairs, serving, conn
     assert connected(server.endpoint, **new).call("whoami") == "alice"
 
 
-def test_a_file_that_is_written_in_place_is_read_when_it_is_whole(pairs, serving, connected, logged):
+def test_a_file_that_is_written_in_place_is_read_when_it_is_whole(
+    pairs, serving, connected, logged
+):
     server = serving(service())
     alice = pairs.make("alice")
     entry = pairs.authorized / "alice.key"
@@ -149,7 +153,9 @@ def test_a_server_says_who_was_refused_and_no_secret(pairs, serving, connected, 
 
 def test_ipc_asks_for_keys_too(pairs, serving, connected, tmp_path):
     server = serving(service(), f"ipc://{tmp_path}/here")
-    assert connected(server.endpoint, **pairs.make("alice", authorized=True)).call("whoami") == "alice"
+    assert (
+        connected(server.endpoint, **pairs.make("alice", authorized=True)).call("whoami") == "alice"
+    )
     refused(connected, server.endpoint, pairs.make("bob"))
 
 
@@ -195,7 +201,9 @@ def test_an_authenticator_of_somebody_else_in_the_context_is_told_of(pairs, serv
         other.bind("inproc://zeromq.zap.01")
         with pytest.raises(errors.UsageError, match="already"):
             serving(service(), context=context)
-        serving(service(), context=context, secret_key=None, authorized_keys=None).__exit__(None, None, None)
+        serving(service(), context=context, secret_key=None, authorized_keys=None).__exit__(
+            None, None, None
+        )
     context.term()
 
 
@@ -218,7 +226,9 @@ def test_a_child_of_a_fork_has_its_own(pairs, serving, connected):
     if child == 0:
         status = 1
         try:
-            with ringback.Server(service(), "tcp://127.0.0.1:*", backend="threading", **pairs.server) as own:
+            with ringback.Server(
+                service(), "tcp://127.0.0.1:*", backend="threading", **pairs.server
+            ) as own:
                 from ringback.clients.threading import connect
 
                 with connect(own.endpoint, **alice) as client:
@@ -236,8 +246,12 @@ def test_a_child_of_a_fork_has_its_own(pairs, serving, connected):
 
 @pytest.mark.parametrize("options", [(), ("--processes", "2")])
 def test_a_server_that_all_can_reach_says_once_that_it_is_open(start_server, options):
-    server = start_server(chosen_backends()[0], "service", *options, path=GUARDED, bind=("tcp://0.0.0.0:*",))
-    assert server.logged("to everyone who can reach it, unencrypted: give --secret-key, or --insecure")
+    server = start_server(
+        chosen_backends()[0], "service", *options, path=GUARDED, bind=("tcp://0.0.0.0:*",)
+    )
+    assert server.logged(
+        "to everyone who can reach it, unencrypted: give --secret-key, or --insecure"
+    )
     server.stop()
     assert server.log.count("unencrypted") == 1
 
@@ -336,10 +350,17 @@ def test_who_is_refused_does_not_ask_again(pairs, serving, connected, logged):
 
 @pytest.mark.parametrize("transport", ["native", "libzmq"])
 def test_a_probe_has_keys_too(pairs, start_server, run_program, backend, transport):
-    server = start_server(backend, "service", *pairs.options, "--transport", transport, path=GUARDED)
+    server = start_server(
+        backend, "service", *pairs.options, "--transport", transport, path=GUARDED
+    )
     pairs.make("alice", authorized=True)
     ask = ("-m", "ringback", "health", server.endpoint)
-    right = ("--server-key", str(pairs.public("server")), "--secret-key", str(pairs.secret("alice")))
+    right = (
+        "--server-key",
+        str(pairs.public("server")),
+        "--secret-key",
+        str(pairs.secret("alice")),
+    )
     wrong = ("--server-key", str(pairs.public("alice")), "--secret-key", str(pairs.secret("alice")))
     unknown = ("--server-key", str(pairs.public("server")))
     assert run_program(*ask, *right).status == 0
@@ -352,7 +373,9 @@ def test_a_probe_has_keys_too(pairs, start_server, run_program, backend, transpo
     assert (ran.status, "uses CURVE" in ran.err) == (1, True), ran
 
 
-def test_servers_that_are_found_and_all_refuse_are_no_silent_wait(pairs, serving, connected, tmp_path):
+def test_servers_that_are_found_and_all_refuse_are_no_silent_wait(
+    pairs, serving, connected, tmp_path
+):
     url = f"sqlite:///{tmp_path}/registry.db"
     serving(service(), register=url)
     found = f"{url}?service=here"
@@ -369,6 +392,8 @@ def test_a_server_with_keys_that_cannot_bind_leaves_nothing_behind(pairs, servin
     with pytest.raises(errors.UsageError, match="is in use"):
         serving(service(), first.endpoint, context=context)
     second = serving(service(), context=context)
-    assert connected(second.endpoint, **pairs.make("alice", authorized=True)).call("whoami") == "alice"
+    assert (
+        connected(second.endpoint, **pairs.make("alice", authorized=True)).call("whoami") == "alice"
+    )
     second.__exit__(None, None, None)
     context.term()

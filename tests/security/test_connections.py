@@ -68,12 +68,17 @@ class Peer:
         self.socket.set(zmq.CURVE_SECRETKEY, pair.secret)
         if routing_id:
             self.socket.set(zmq.ROUTING_ID, routing_id)
-        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self.monitor = self.socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
         self.socket.connect(server)
 
     def is_connected(self) -> None:
         self.monitor.set(zmq.RCVTIMEO, int(SOON * 1000))
-        assert int.from_bytes(self.monitor.recv_multipart()[0][:2], "little") == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        assert (
+            int.from_bytes(self.monitor.recv_multipart()[0][:2], "little")
+            == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        )
 
     def say(self, *messages: Any) -> None:
         for frames in codec.Encoder().encode(list(messages)):
@@ -126,10 +131,14 @@ def test_who_chooses_a_routing_id_is_cut_off(pairs, serving, guarded, peers, log
     assert guarded.told == []
 
 
-def test_a_routing_id_that_is_used_again_is_not_taken_for_its_last_user(pairs, serving, guarded, peers):
+def test_a_routing_id_that_is_used_again_is_not_taken_for_its_last_user(
+    pairs, serving, guarded, peers
+):
     """The worst case: the server is told late that alice has gone, when bob has spoken under her routing id."""
     server = serving(guarded.service)
-    drawn = b"\0\x01\x02\x03\x04"  # as libzmq draws them; the protocol forbids it, and nothing can tell
+    drawn = (
+        b"\0\x01\x02\x03\x04"  # as libzmq draws them; the protocol forbids it, and nothing can tell
+    )
     for_alice, for_bob = pairs.make("alice", authorized=True), pairs.make("bob", authorized=True)
     alice = peers(server.endpoint, for_alice, routing_id=drawn)
     alice.say(hello(), tell("alice"))

@@ -29,7 +29,10 @@ def test_a_secret_key_is_for_its_owner_alone_from_the_beginning(tmp_path):
 
 def test_pyzmq_reads_our_files_and_we_its_own(tmp_path):
     public, secret = keys.make(tmp_path, "ours")
-    assert zmq.auth.load_certificate(secret) == (keys.read_public(public), keys.read_secret(secret).secret)
+    assert zmq.auth.load_certificate(secret) == (
+        keys.read_public(public),
+        keys.read_secret(secret).secret,
+    )
     theirs = [str(path) for path in zmq.auth.create_certificates(tmp_path, "theirs")]
     os.chmod(theirs[1], 0o600)
     assert keys.read_secret(theirs[1]).public == keys.read_public(theirs[0])
@@ -59,7 +62,9 @@ def test_a_secret_key_that_others_can_read_is_not_used(pairs, mode):
     os.chmod(pairs.secret("server"), mode)
     for use in (
         lambda: ringback.Server(ringback.Service("s"), NOBODY, **pairs.server),
-        lambda: connect(NOBODY, server_key=pairs.public("server"), secret_key=pairs.secret("server")),
+        lambda: connect(
+            NOBODY, server_key=pairs.public("server"), secret_key=pairs.secret("server")
+        ),
     ):
         with pytest.raises(UsageError, match=f"chmod 600 {pairs.secret('server')}"):
             use()
@@ -169,7 +174,9 @@ def test_a_server_refuses_a_public_key_for_its_secret_one(pairs):
 def test_secret_keys_are_no_authorized_keys(pairs):
     service = ringback.Service("s")
     with pytest.raises(UsageError, match="must be a directory"):
-        ringback.Server(service, NOBODY, **{**pairs.server, "authorized_keys": pairs.secret("server")})
+        ringback.Server(
+            service, NOBODY, **{**pairs.server, "authorized_keys": pairs.secret("server")}
+        )
     pairs.make("alice")
     for name in ("alice.key_secret", "alice.key"):
         misplaced = pairs.authorized / name
@@ -223,7 +230,9 @@ def test_keys_are_not_for_what_is_within_one_process(pairs):
         connect("inproc://here", **pairs.make("alice"))
     with (
         pytest.raises(UsageError, match="inproc://here is within one process"),
-        ringback.Server(ringback.Service("s"), "inproc://here", backend="threading", **pairs.server),
+        ringback.Server(
+            ringback.Service("s"), "inproc://here", backend="threading", **pairs.server
+        ),
     ):
         pass
 
@@ -245,7 +254,8 @@ def test_the_commands_make_and_show_keys(run_program, tmp_path):
     made = run_program("-m", "ringback", "keys", "new", "here", "alice")
     assert made.status == 0, made
     shown = [
-        run_program("-m", "ringback", "keys", "show", f"here/alice.{end}") for end in ("key", "key_secret")
+        run_program("-m", "ringback", "keys", "show", f"here/alice.{end}")
+        for end in ("key", "key_secret")
     ]
     key = keys.read_public(tmp_path / "here" / "alice.key").decode()
     assert [each.out for each in shown] == [f"{key}\n"] * 2

@@ -23,7 +23,9 @@ methods = ["count"]
 """
 
 
-def test_a_key_may_call_what_the_rules_of_its_name_say(pairs, start_server, connected, backend, tmp_path):
+def test_a_key_may_call_what_the_rules_of_its_name_say(
+    pairs, start_server, connected, backend, tmp_path
+):
     rules = tmp_path / "access.toml"
     rules.write_text(RULES)
     options = (*pairs.options, "--access", str(rules), "--log-format", "json")
@@ -42,7 +44,11 @@ def test_a_key_may_call_what_the_rules_of_its_name_say(pairs, start_server, conn
             assert isinstance(outcome, errors.PermissionDenied)
             assert "ben may not call 'echo'" in str(outcome)
     assert server.stop() == 0
-    audits = [line for line in map(json.loads, server.log.splitlines()) if line["logger"] == "ringback.audit"]
+    audits = [
+        line
+        for line in map(json.loads, server.log.splitlines())
+        if line["logger"] == "ringback.audit"
+    ]
     assert {(line["user"], line["method"], line["code"]) for line in audits} >= {
         ("ben", "count", "PERMISSION_DENIED")
     }

@@ -153,11 +153,20 @@ def test_async_with_waits_for_what_was_accepted() -> None:
 
 @pytest.mark.parametrize(
     ("loop", "how"),
-    [("asyncio", "`async with`"), ("twisted", "startService"), ("threading", "`with`"), ("gevent", "`with`")],
+    [
+        ("asyncio", "`async with`"),
+        ("twisted", "startService"),
+        ("threading", "`with`"),
+        ("gevent", "`with`"),
+    ],
 )
 def test_entering_a_server_the_wrong_way_says_which_is_right(loop: str, how: str) -> None:
     server = ringback.Server(calc(), ANY, backend=loop)
-    wrong = server.__enter__ if loop in ("asyncio", "twisted") else lambda: server.__aenter__().send(None)
+    wrong = (
+        server.__enter__
+        if loop in ("asyncio", "twisted")
+        else lambda: server.__aenter__().send(None)
+    )
     with pytest.raises(errors.UsageError, match=how):
         wrong()
 
@@ -210,7 +219,9 @@ with other, connect(other.endpoint) as before:
 """
 
 
-def test_the_blocking_client_says_at_once_that_it_would_keep_the_hub_from_serving(run_program) -> None:
+def test_the_blocking_client_says_at_once_that_it_would_keep_the_hub_from_serving(
+    run_program,
+) -> None:
     ran = run_program("-c", HUB_PROGRAM, within=SOON)
     assert ran.status == 0, ran
     said = [line for line in ran.lines if not line.isdigit()]
@@ -398,7 +409,11 @@ def test_a_start_that_failed_may_be_followed_by_one_that_does_not(tmp_path: Path
 
 
 def test_what_makes_no_server_is_refused_at_once() -> None:
-    for change in ({"workers": 0}, {"backend": "no_such_backend"}, {"uvloop": True, "backend": "threading"}):
+    for change in (
+        {"workers": 0},
+        {"backend": "no_such_backend"},
+        {"uvloop": True, "backend": "threading"},
+    ):
         with pytest.raises(errors.UsageError):
             ringback.Server(calc(), ANY, **change)  # type: ignore[arg-type]
     with pytest.raises(errors.UsageError, match=r"ringback\.Service"):
@@ -410,11 +425,22 @@ def test_what_makes_no_server_is_refused_at_once() -> None:
 
 def _second(backend: str, endpoint: str) -> subprocess.CompletedProcess[str]:
     target = f"{TESTS}/service.py:service"
-    command = [sys.executable, "-m", "ringback.server", target, "--backend", backend, "--bind", endpoint]
+    command = [
+        sys.executable,
+        "-m",
+        "ringback.server",
+        target,
+        "--backend",
+        backend,
+        "--bind",
+        endpoint,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=2 * SOON, check=False)
 
 
-@pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one process", "many processes"])
+@pytest.mark.parametrize(
+    "options", [(), ("--processes", "2")], ids=["one process", "many processes"]
+)
 @pytest.mark.parametrize("host", ["127.0.0.1", "*"])
 def test_the_ready_line_has_the_real_port_for_0(
     backend: str, host: str, options: tuple[str, ...], start_server, connected
@@ -440,7 +466,9 @@ def test_a_second_server_on_an_ipc_path_is_refused_in_one_line(
     assert first.stop() == 0
 
 
-def test_a_second_server_on_a_tcp_port_is_refused_in_one_line(backend: str, start_server, connected) -> None:
+def test_a_second_server_on_a_tcp_port_is_refused_in_one_line(
+    backend: str, start_server, connected
+) -> None:
     first = start_server(backend)
     second = _second(backend, first.endpoint)
     assert second.returncode == 3

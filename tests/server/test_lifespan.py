@@ -64,7 +64,9 @@ def tell(ran) -> list[str]:
     return [line for line in ran.err.splitlines() if "ringback.supervisor" not in line]
 
 
-@pytest.mark.parametrize("source", [SYNC, ASYNC, AT_FACTORY], ids=["sync", "async", "at the factory"])
+@pytest.mark.parametrize(
+    "source", [SYNC, ASYNC, AT_FACTORY], ids=["sync", "async", "at the factory"]
+)
 @pytest.mark.parametrize("raised", list(RAISED))
 def test_a_lifespan_that_raises_is_one_line_and_the_users_own_traceback(
     backend: str, run_program, tmp_path, source: str, raised: str

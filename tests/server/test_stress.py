@@ -17,7 +17,9 @@ DEADLINE = 150
 pytestmark = pytest.mark.timeout(DEADLINE + 30)
 
 
-def test_fired_from_a_thread(backend: str, running_server: Callable[..., ServerProcess], connected) -> None:
+def test_fired_from_a_thread(
+    backend: str, running_server: Callable[..., ServerProcess], connected
+) -> None:
     client = connected(running_server(backend).endpoint, timeout=float(DEADLINE))
     wrong: list[object] = []
     answered = 0
@@ -40,7 +42,9 @@ def test_fired_from_a_thread(backend: str, running_server: Callable[..., ServerP
     assert wrong == []
 
 
-def test_awaited_on_an_asyncio_loop(backend: str, running_server: Callable[..., ServerProcess]) -> None:
+def test_awaited_on_an_asyncio_loop(
+    backend: str, running_server: Callable[..., ServerProcess]
+) -> None:
     from ringback.clients.asyncio import connect
 
     async def main() -> None:

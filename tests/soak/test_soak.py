@@ -37,7 +37,11 @@ def held(pid: int) -> dict[str, int]:
 def grown(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     """What grew by more than may come and go."""
     bounds = {"threads": FEW, "descriptors": FEW, "bytes": GROWTH}
-    return {name: after[name] - before[name] for name in bounds if after[name] - before[name] > bounds[name]}
+    return {
+        name: after[name] - before[name]
+        for name in bounds
+        if after[name] - before[name] > bounds[name]
+    }
 
 
 def result(pair: tuple[str, str], caller: subprocess.Popen[str]) -> dict:
@@ -86,5 +90,7 @@ def test_hours_in_minutes(capsys):
         print(f"{rounds} rounds of 16 callers, {rounds * 252:,} calls")
     assert {pair: one["wrong"] for pair, one in told.items() if one["wrong"]} == {}
     assert {who: grown(warm[who], ends[who]) for who in servers} == {who: {} for who in servers}
-    assert {pair: grown(one["warm"], one["end"]) for pair, one in told.items()} == {key: {} for key in told}
+    assert {pair: grown(one["warm"], one["end"]) for pair, one in told.items()} == {
+        key: {} for key in told
+    }
     assert statuses == [0] * len(servers)

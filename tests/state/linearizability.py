@@ -78,7 +78,9 @@ def _register(operations: list[Operation], initial: Any) -> bool:
 def _moments(operations: list[Operation]) -> Iterator[tuple[int, bool]]:
     """Calls and returns in the order of time; of one moment the calls first, as those may have been at once."""
     calls = [(each.begun, False, number) for number, each in enumerate(operations)]
-    returns = [(each.ended, True, number) for number, each in enumerate(operations) if not each.unknown]
+    returns = [
+        (each.ended, True, number) for number, each in enumerate(operations) if not each.unknown
+    ]
     for _, is_return, number in sorted(calls + returns):
         yield number, is_return
 
@@ -115,7 +117,9 @@ def in_order_of_versions(history: Iterable[Operation]) -> bool:
     stored with its version. Without search, for a store that gives versions."""
     history = list(history)
     stored = {
-        (each.key, each.version): each.stores for each in history if each.version and each.kind != "read"
+        (each.key, each.version): each.stores
+        for each in history
+        if each.version and each.kind != "read"
     }
     if len({version for _, version in stored}) != sum(
         1 for each in history if each.version and each.kind != "read"

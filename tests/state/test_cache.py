@@ -10,7 +10,13 @@ from ringback.state.cache import MISSING, Cache, Entries, cache_of
 
 
 def kept(
-    entries: Entries[str], key: str, value: object, now: float, *, size: int = 1, tags: tuple[str, ...] = ()
+    entries: Entries[str],
+    key: str,
+    value: object,
+    now: float,
+    *,
+    size: int = 1,
+    tags: tuple[str, ...] = (),
 ) -> None:
     found, flight = entries.ask(key, "somebody", now)
     assert found is MISSING
@@ -82,7 +88,9 @@ def test_what_has_a_tag_that_is_invalidated_is_gone(tags: tuple[str, ...]) -> No
 
 
 @pytest.mark.parametrize("known", [None, frozenset({"red"})])
-def test_a_flight_that_was_invalidated_is_joined_by_nobody_and_not_kept(known: frozenset[str] | None) -> None:
+def test_a_flight_that_was_invalidated_is_joined_by_nobody_and_not_kept(
+    known: frozenset[str] | None,
+) -> None:
     entries = Entries[str](Cache(10))
     old = entries.ask("a", "first", 0.0)[1]
     assert old is not None
@@ -109,7 +117,8 @@ def test_a_number_is_a_cache_of_so_many_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"seconds": 0}, {"stale": -1}, {"entries": 0}, {"bytes": 0}, {"tags": [1]}, {"tags": [""]}]
+    "wrong",
+    [{"seconds": 0}, {"stale": -1}, {"entries": 0}, {"bytes": 0}, {"tags": [1]}, {"tags": [""]}],
 )
 def test_what_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(UsageError):
@@ -164,7 +173,9 @@ def test_under_any_order_of_events_every_promise_holds(events: list[tuple[object
                 entries.invalidate(rest[0])
             case "wait":
                 now += rest[0]
-        current = [flight for flight, began in flights if entries._flights.get(flight.key) is flight]
+        current = [
+            flight for flight, began in flights if entries._flights.get(flight.key) is flight
+        ]
         assert len({flight.key for flight in current}) == len(current) == len(entries._flights)
         assert len(entries) <= 3
         assert entries.bytes == sum(entry.size for entry in entries._entries.values()) <= 20

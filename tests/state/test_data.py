@@ -181,7 +181,9 @@ def test_any_other_string_is_a_key(state, key):
     assert state.changes() == told(state, (key, 1, version))
 
 
-@pytest.mark.parametrize("value", [object(), 1 << 64, "\ud800", {"deep": [object()]}, len], ids=ascii)
+@pytest.mark.parametrize(
+    "value", [object(), 1 << 64, "\ud800", {"deep": [object()]}, len], ids=ascii
+)
 def test_a_value_that_messagepack_has_not_is_an_invalid_argument(state, value):
     with pytest.raises(errors.InvalidArgument, match="'key' cannot be stored"):
         state.put("key", value)
@@ -374,7 +376,10 @@ def test_transact_gives_up_when_the_time_of_the_call_is_over(state):
         tx.put("b", 1)
 
     # Whichever comes first: no time for another attempt, none for another step, or none for the store to answer.
-    with pytest.raises((errors.Aborted, errors.DeadlineExceeded, errors.Unavailable)), call_with(0.2):
+    with (
+        pytest.raises((errors.Aborted, errors.DeadlineExceeded, errors.Unavailable)),
+        call_with(0.2),
+    ):
         state.transact(overtaken)
 
 
@@ -467,7 +472,9 @@ def test_a_watch_begins_now(state):
 def test_a_watch_since_a_version_tells_what_came_after_it(state):
     since = state.put("a", 1)
     b, c = state.put("b", 2), state.put("c", 3)
-    assert list(itertools.islice(state.watch(since=since), 2)) == told(state, ("b", 2, b), ("c", 3, c))
+    assert list(itertools.islice(state.watch(since=since), 2)) == told(
+        state, ("b", 2, b), ("c", 3, c)
+    )
 
 
 def test_a_watch_tells_of_removals(state):
@@ -517,7 +524,9 @@ def test_a_watch_misses_nothing_of_a_large_transaction(state):
             tx.put(f"b/{number}", number)
     state.put("c", 0)
     found = list(itertools.islice(state.watch(since=since), 1501))
-    assert sorted(change.key for change in found) == sorted(["c", *(f"b/{number}" for number in range(1500))])
+    assert sorted(change.key for change in found) == sorted(
+        ["c", *(f"b/{number}" for number in range(1500))]
+    )
 
 
 def test_a_watch_misses_nothing_of_what_many_threads_write(state):
@@ -604,7 +613,9 @@ def test_a_watch_by_a_coroutine_does_not_tell_what_was_before(state):
 
 def test_updates_by_many_coroutines_lose_none(state):
     async def main():
-        await asyncio.gather(*(state.aio.update("sum", lambda value: value + 1, 0) for _ in range(50)))
+        await asyncio.gather(
+            *(state.aio.update("sum", lambda value: value + 1, 0) for _ in range(50))
+        )
         assert await state.aio.get("sum") == 50
 
     asyncio.run(main())
@@ -627,7 +638,9 @@ def test_read_modify_writes_by_many_processes_lose_none(url, state, client, caps
     assert state.get("sum") == 8 * count
     if FULL:
         with capsys.disabled():
-            print(f"\n{8 * count:,} read-modify-writes by 8 processes: the sum is {state.get('sum'):,}")
+            print(
+                f"\n{8 * count:,} read-modify-writes by 8 processes: the sum is {state.get('sum'):,}"
+            )
 
 
 def test_many_processes_may_open_a_new_store_at_once(url, client):

@@ -52,7 +52,11 @@ def test_a_writer_that_is_killed_has_lost_nothing_that_was_acknowledged(
     for engine in ("sqlite", "valkey"):
         acknowledged = 0
         for number in range(KILLS):
-            url = f"sqlite:///{tmp_path / str(number)}.db" if engine == "sqlite" else shared_valkey.url()
+            url = (
+                f"sqlite:///{tmp_path / str(number)}.db"
+                if engine == "sqlite"
+                else shared_valkey.url()
+            )
             lines = until_killed(url, Client.kill, chance)
             acknowledged += len(lines)
             with open_state(url) as state:
@@ -61,7 +65,9 @@ def test_a_writer_that_is_killed_has_lost_nothing_that_was_acknowledged(
                 assert state.put("next", 1) > max(int(version) for *_, version in lines)
         if FULL:
             with capsys.disabled():
-                print(f"\n{KILLS} writers on {engine} killed: {acknowledged:,} acknowledged, none missing")
+                print(
+                    f"\n{KILLS} writers on {engine} killed: {acknowledged:,} acknowledged, none missing"
+                )
 
 
 @pytest.mark.timeout(LONG)
@@ -78,7 +84,9 @@ def test_writers_that_are_killed_one_after_the_other_leave_one_file_whole(tmp_pa
 
 
 @pytest.mark.timeout(LONG)
-def test_a_valkey_server_that_is_killed_has_lost_nothing_that_was_acknowledged(valkey, opened, capsys):
+def test_a_valkey_server_that_is_killed_has_lost_nothing_that_was_acknowledged(
+    valkey, opened, capsys
+):
     chance = random.Random(9)
     acknowledged = 0
     for _ in range(KILLS):
@@ -91,7 +99,9 @@ def test_a_valkey_server_that_is_killed_has_lost_nothing_that_was_acknowledged(v
         assert state.put("next", 1) > max(int(version) for *_, version in lines)
     if FULL:
         with capsys.disabled():
-            print(f"\na Valkey server killed {KILLS} times: {acknowledged:,} acknowledged, none missing")
+            print(
+                f"\na Valkey server killed {KILLS} times: {acknowledged:,} acknowledged, none missing"
+            )
 
 
 def test_a_lock_is_still_held_when_the_server_was_killed_and_started_again(valkey, opened):

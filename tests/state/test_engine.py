@@ -83,11 +83,18 @@ class EngineBesideADict(RuleBasedStateMachine):
         assert self.engine.revision(WITHIN) == 0
 
     @rule(made=writes, checked=st.sets(names, max_size=4))
-    def a_commit_whose_checks_are_right_is_done(self, made: dict[str, Write], checked: set[str]) -> None:
+    def a_commit_whose_checks_are_right_is_done(
+        self, made: dict[str, Write], checked: set[str]
+    ) -> None:
         checks = {name: self.revision_of(name) for name in checked}
         self.was_written(made, self.engine.commit(checks, made, WITHIN))
 
-    @rule(made=writes, checked=st.sets(names, max_size=3), wrong=names, by=st.sampled_from([-1, 1, 10**15]))
+    @rule(
+        made=writes,
+        checked=st.sets(names, max_size=3),
+        wrong=names,
+        by=st.sampled_from([-1, 1, 10**15]),
+    )
     def a_commit_with_a_wrong_check_changes_nothing(
         self, made: dict[str, Write], checked: set[str], wrong: str, by: int
     ) -> None:
@@ -177,7 +184,10 @@ def test_an_engine_does_what_a_dict_does(engine, tmp_path: Path, request):
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 

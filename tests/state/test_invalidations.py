@@ -86,7 +86,9 @@ def test_what_was_told_before_the_end_is_heard(joined, state):
     eventually(lambda: heard == [("users",)])
 
 
-def test_what_is_told_while_the_store_does_not_answer_is_heard_when_it_does(joined, state, monkeypatch):
+def test_what_is_told_while_the_store_does_not_answer_is_heard_when_it_does(
+    joined, state, monkeypatch
+):
     one, _ = joined()
     _, heard = joined()
     put, tries = state.put, []

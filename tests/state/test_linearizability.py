@@ -20,7 +20,13 @@ LONG = size(60, 900)
 
 
 def op(
-    kind: str, argument: Any, result: Any, begun: float, ended: float, version: int = 0, key: str = "k"
+    kind: str,
+    argument: Any,
+    result: Any,
+    begun: float,
+    ended: float,
+    version: int = 0,
+    key: str = "k",
 ) -> Operation:
     return Operation(kind, key, argument, result, begun, ended, version)
 
@@ -34,9 +40,14 @@ def possible_histories(draw: st.DrawFn, length: int = 30) -> list[Operation]:
     for moment in range(draw(st.integers(0, length))):
         kind, key = draw(st.sampled_from(["read", "write", "cas"])), draw(st.sampled_from("ab"))
         lost = draw(st.integers(0, 9)) == 0
-        begun, ended = moment - draw(st.floats(0, 5)), inf if lost else moment + draw(st.floats(0, 5))
+        begun, ended = (
+            moment - draw(st.floats(0, 5)),
+            inf if lost else moment + draw(st.floats(0, 5)),
+        )
         if lost and draw(st.booleans()):
-            history.append(Operation("write", key, moment, None, begun, ended))  # and it had no effect
+            history.append(
+                Operation("write", key, moment, None, begun, ended)
+            )  # and it had no effect
             continue
         argument: Any = None
         result: Any = None
@@ -64,7 +75,10 @@ def by_brute_force(history: list[Operation]) -> bool:
     for count in range(len(lost) + 1):
         for some in itertools.combinations(lost, count):
             for order in itertools.permutations([*known, *some]):
-                if any(later.ended < earlier.begun for earlier, later in itertools.combinations(order, 2)):
+                if any(
+                    later.ended < earlier.begun
+                    for earlier, later in itertools.combinations(order, 2)
+                ):
                     continue
                 value = None
                 for each in order:
@@ -102,7 +116,9 @@ def with_a_lost_update(history: list[Operation]) -> list[Operation] | None:
         for done in history:
             if done.kind == "cas" and not done.unknown and done.result and done.key == failed.key:
                 lost = failed._replace(
-                    argument=(done.argument[0], failed.argument[1]), result=True, version=done.version
+                    argument=(done.argument[0], failed.argument[1]),
+                    result=True,
+                    version=done.version,
                 )
                 return [*history[:number], lost, *history[number + 1 :]]
     return None
@@ -170,7 +186,11 @@ def test_a_write_without_an_answer_may_be_seen_long_after():
 
 
 def test_a_write_without_an_answer_is_not_undone():
-    history = [op("write", 1, None, 0, inf), op("read", None, 1, 1, 2), op("read", None, None, 3, 4)]
+    history = [
+        op("write", 1, None, 0, inf),
+        op("read", None, 1, 1, 2),
+        op("read", None, None, 3, 4),
+    ]
     assert not linearizable(history)
 
 
@@ -193,7 +213,9 @@ def test_thousands_of_operations_on_one_key_are_no_problem():
 @pytest.fixture
 def recorded(url, client):
     """What 8 processes at once have done to 4 keys of a store."""
-    clients = [client("record", url, OPERATIONS, 4, f"process{number}") for number in range(PROCESSES)]
+    clients = [
+        client("record", url, OPERATIONS, 4, f"process{number}") for number in range(PROCESSES)
+    ]
     for each in clients:
         assert each.line() == "ready"
     for each in clients:
@@ -203,7 +225,9 @@ def recorded(url, client):
     for each in clients:
         for line in each.lines(LONG):
             kind, key, argument, *rest = json.loads(line)
-            history.append(Operation(kind, key, tuple(argument) if kind == "cas" else argument, *rest))
+            history.append(
+                Operation(kind, key, tuple(argument) if kind == "cas" else argument, *rest)
+            )
         assert each.process.wait() == 0
     return history
 

@@ -91,7 +91,10 @@ def test_a_lock_can_be_used_again(state):
 
 
 def test_a_lock_is_not_taken_twice_by_one_object(state):
-    with state.lock("lock") as lock, pytest.raises(errors.FailedPrecondition, match="by this object already"):
+    with (
+        state.lock("lock") as lock,
+        pytest.raises(errors.FailedPrecondition, match="by this object already"),
+    ):
         lock.acquire()
 
 
@@ -216,7 +219,10 @@ def test_after_its_timeout_a_waiter_has_not_got_it(state):
 
 
 def test_after_its_timeout_a_block_is_not_entered(state):
-    with state.lock("lock"), pytest.raises(errors.DeadlineExceeded, match="'lock' was not free in time"):
+    with (
+        state.lock("lock"),
+        pytest.raises(errors.DeadlineExceeded, match="'lock' was not free in time"),
+    ):
         state.lock("lock", timeout=0.05).__enter__()
 
 
@@ -337,7 +343,9 @@ def test_the_lock_of_a_killed_holder_is_free_at_once(url, state, client):
     assert state.lock("lock").acquire(timeout=SOON)
 
 
-def test_the_late_write_for_a_killed_holder_is_refused_once_another_has_the_lock(url, state, client):
+def test_the_late_write_for_a_killed_holder_is_refused_once_another_has_the_lock(
+    url, state, client
+):
     holder = client("hold", url, "lock", 3600)
     fence = Fence("lock", int(holder.line()))
     holder.kill()
@@ -482,7 +490,9 @@ def test_what_was_cancelled_does_not_release_the_lock_when_it_is_in_use_again(st
 
 
 @pytest.mark.timeout(LONG)
-def test_of_many_processes_one_is_accepted_at_a_time_though_holders_are_stopped(url, state, client, capsys):
+def test_of_many_processes_one_is_accepted_at_a_time_though_holders_are_stopped(
+    url, state, client, capsys
+):
     count, stop_every = size((10, 10), (2500, 250))
     clients = [client("take", url, "lock", count, 0.5, stop_every) for _ in range(8)]
     took, failures = [], []
@@ -516,7 +526,9 @@ def test_of_many_processes_one_is_accepted_at_a_time_though_holders_are_stopped(
     late = [versions[1] for *_, stopped, versions in took if stopped]
     assert late == [0] * (8 * (count // stop_every))
     # In the order in which the store has taken them, no write is of a holder before the one of the write before.
-    writes = sorted((version, token) for token, *_, versions in took for version in versions if version)
+    writes = sorted(
+        (version, token) for token, *_, versions in took for version in versions if version
+    )
     assert [token for _, token in writes] == sorted(token for _, token in writes)
     # No token comes twice, and who asked after another had got the lock has a higher one.
     took.sort()

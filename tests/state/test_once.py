@@ -73,7 +73,9 @@ def shared_endpoint(
 
 
 @pytest.fixture(params=["sqlite", "valkey"])
-def endpoint(request: pytest.FixtureRequest, backend: str, shared_endpoint: Callable[[str, str], str]) -> str:
+def endpoint(
+    request: pytest.FixtureRequest, backend: str, shared_endpoint: Callable[[str, str], str]
+) -> str:
     return shared_endpoint(backend, request.param)
 
 
@@ -124,7 +126,9 @@ def test_the_entries_of_a_map_are_the_same_arguments_in_any_order(client, ran):
     one = {"a": 1, "b": [{"c": 2, "d": "x" * 70_000}, {}], "e": {"f": None, "g": True}}
     other = {"e": {"g": True, "f": None}, "b": [{"d": "x" * 70_000, "c": 2}, {}], "a": 1}
     assert list(one) != list(other)
-    assert [keyed(client, "a").call("pay", amount) for amount in (one, other, one)] == ["paid dict"] * 3
+    assert [keyed(client, "a").call("pay", amount) for amount in (one, other, one)] == [
+        "paid dict"
+    ] * 3
     with pytest.raises(errors.FailedPrecondition, match="other arguments"):
         keyed(client, "a").call("pay", one | {"a": 2})
     assert ran() == ["pay"]
@@ -172,7 +176,9 @@ def test_twins_wait_for_the_first_and_hold_no_worker(client, ran, method):
 def test_two_servers_that_get_a_key_at_once_run_it_once(serve, connected, ran):
     clients = [connected(serve().endpoint) for _ in range(2)]
     for number in range(20):
-        twins = [keyed(client, f"{number}").fire("pay", number) for client in clients for _ in range(2)]
+        twins = [
+            keyed(client, f"{number}").fire("pay", number) for client in clients for _ in range(2)
+        ]
         assert {twin.result(SOON) for twin in twins} == {f"paid {number}"}
     assert len(ran()) == 20
 
@@ -183,7 +189,9 @@ def test_the_processes_of_a_server_run_a_key_once(start_server, connected, backe
     while len(clients) < 2:  # the kernel chooses
         client = connected(server.endpoint)
         clients[client.call("ringback.stats")["process"]] = client
-    twins = [keyed(client, "a").fire("pay", 5, 0.3) for client in clients.values() for _ in range(4)]
+    twins = [
+        keyed(client, "a").fire("pay", 5, 0.3) for client in clients.values() for _ in range(4)
+    ]
     assert {twin.result(SOON) for twin in twins} == {"paid 5"}
     assert ran() == ["pay"]
 
@@ -294,7 +302,10 @@ def test_cancels_at_any_moment_leave_no_key_that_nobody_works_on(client):
         call.cancel()
     for number in range(100):
         method = ("increment", "increment_async", "pay", "pay_async")[number % 4]
-        assert until_known(keyed(client, f"{number}").options(timeout=SOON), method) in ("done", "Aborted")
+        assert until_known(keyed(client, f"{number}").options(timeout=SOON), method) in (
+            "done",
+            "Aborted",
+        )
 
 
 def test_there_is_no_transaction_without_a_key(client):
@@ -304,7 +315,9 @@ def test_there_is_no_transaction_without_a_key(client):
 
 def test_a_call_without_a_key_is_refused(client, ran):
     client.call("counter")
-    client._shared.core.machine.links[0].once = frozenset()  # as a client of another make, which sends none
+    client._shared.core.machine.links[
+        0
+    ].once = frozenset()  # as a client of another make, which sends none
     with pytest.raises(errors.InvalidArgument, match="give an idempotency key"):
         client.call("pay", 5)
     assert ran() == []
@@ -333,7 +346,9 @@ def test_a_one_way_call_has_a_key_too(client, ran):
 @pytest.mark.timeout(size(60, 1800))
 def test_increments_under_kills_are_made_exactly_once(serve, connected, opened, url, capsys):
     """The client sends them again by itself, and its caller where that was not enough."""
-    counted, killed, outcomes = hammered(serve, connected, "increment", size(400, 10_000), size(4, 40))
+    counted, killed, outcomes = hammered(
+        serve, connected, "increment", size(400, 10_000), size(4, 40)
+    )
     assert outcomes == {"done": counted}
     assert opened(url).get("counter") == counted
     if FULL:
@@ -358,7 +373,9 @@ def test_what_no_transaction_takes_back_is_done_once_or_aborted(serve, connected
             )
 
 
-def hammered(serve, connected, method: str, least: int, kills: int) -> tuple[int, int, Counter[str]]:
+def hammered(
+    serve, connected, method: str, least: int, kills: int
+) -> tuple[int, int, Counter[str]]:
     """Eight callers of two servers, of which one after the other is killed and replaced: so many calls at least, and so many kills."""
     servers = [serve(), serve()]
     binds = [(server.endpoint,) for server in servers]
@@ -427,7 +444,13 @@ def test_a_method_that_runs_once_needs_a_store(run_program):
 
 @pytest.mark.parametrize(
     "options",
-    [{"once": float("inf")}, {"inline": True}, {"executor": "process"}, {"once": 0}, {"once": "always"}],
+    [
+        {"once": float("inf")},
+        {"inline": True},
+        {"executor": "process"},
+        {"once": 0},
+        {"once": "always"},
+    ],
     ids=str,
 )
 def test_what_cannot_run_once_is_refused_when_it_is_declared(options):

@@ -167,7 +167,10 @@ def test_without_a_deadline_an_operation_has_the_patience_of_the_store(state, si
 
 
 def test_a_call_whose_time_is_over_asks_nothing(state):
-    with call_with(-1), pytest.raises(errors.DeadlineExceeded, match="before the state store was accessed"):
+    with (
+        call_with(-1),
+        pytest.raises(errors.DeadlineExceeded, match="before the state store was accessed"),
+    ):
         state.put("key", "new")
     assert state.get("key") == "old"
 
@@ -256,7 +259,9 @@ def file(tmp_path, opened):
 @pytest.fixture
 def other(tmp_path, file):
     """A connection in a transaction that writes."""
-    with sqlite3.connect(tmp_path / "state.db", isolation_level=None, check_same_thread=False) as connection:
+    with sqlite3.connect(
+        tmp_path / "state.db", isolation_level=None, check_same_thread=False
+    ) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         if connection.in_transaction:

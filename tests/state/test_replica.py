@@ -68,7 +68,9 @@ def caught_up(copy: State, version: int) -> None:
 def test_what_was_there_before_is_there_at_the_start(state, follow):
     versions = [state.put(f"key/{number}", number) for number in range(3)]
     copy = follow(state)
-    assert [copy.read(f"key/{number}") for number in range(3)] == list(zip(range(3), versions, strict=True))
+    assert [copy.read(f"key/{number}") for number in range(3)] == list(
+        zip(range(3), versions, strict=True)
+    )
     assert copy.reached == copy.version() == versions[-1]
 
 
@@ -266,7 +268,9 @@ class ReplicaBesideItsStore(RuleBasedStateMachine):
     @rule(made=st.lists(commits, min_size=1, max_size=4), beside=st.none() | brief)
     def commits_are_followed(self, made: list[dict[str, Write]], beside: Write | None) -> None:
         for each in made:
-            self.state.engine.commit({}, {**each} if beside is None else {**each, BRIEF: beside}, WITHIN)
+            self.state.engine.commit(
+                {}, {**each} if beside is None else {**each, BRIEF: beside}, WITHIN
+            )
         self.all_have_the_same()
 
     @rule(since=st.integers(0, 5), limit=st.integers(1, 4))
@@ -287,7 +291,9 @@ class ReplicaBesideItsStore(RuleBasedStateMachine):
         for copy in self.copies:
             caught_up(copy, version)
             assert copy.reached == version
-            assert copy.engine.read(names, WITHIN).rows == self.state.engine.read(names, WITHIN).rows
+            assert (
+                copy.engine.read(names, WITHIN).rows == self.state.engine.read(names, WITHIN).rows
+            )
             eventually(lambda copy=copy: copy.engine.read([BRIEF], WITHIN).rows == [None])
 
     def teardown(self) -> None:
@@ -316,12 +322,17 @@ def test_a_replica_has_what_its_store_has(engine, tmp_path: Path, request):
     def machine() -> ReplicaBesideItsStore:
         if engine == "valkey":
             return ReplicaBesideItsStore(request.getfixturevalue("shared_valkey").url())
-        return ReplicaBesideItsStore(f"sqlite:///{tmp_path / f'{next(numbers)}.db'}?synchronous=normal")
+        return ReplicaBesideItsStore(
+            f"sqlite:///{tmp_path / f'{next(numbers)}.db'}?synchronous=normal"
+        )
 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=15, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15,
+            stateful_step_count=15,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 
@@ -337,7 +348,9 @@ def test_a_store_that_does_not_answer_keeps_a_replica_from_its_start(valkey, ope
         following(state)
 
 
-def test_a_replica_goes_on_while_its_store_is_away_and_then_follows_again(valkey, opened, follow, caplog):
+def test_a_replica_goes_on_while_its_store_is_away_and_then_follows_again(
+    valkey, opened, follow, caplog
+):
     state = opened(valkey.url())
     state.put("kept", 1)
     removed = state.put("removed", 1)
@@ -365,17 +378,23 @@ def test_after_an_outage_all_is_read_anew(valkey, opened, follow, caplog):
     eventually(lambda: copy.get("forgotten") is None)
 
 
-def test_who_was_stopped_for_longer_than_removals_are_remembered_reads_all_anew(tmp_path, opened, follow):
+def test_who_was_stopped_for_longer_than_removals_are_remembered_reads_all_anew(
+    tmp_path, opened, follow
+):
     state = opened(f"sqlite:///{tmp_path / 'state.db'}")
     state.put("key", 1)
     copy = follow(state)
-    state.engine._engine._writer.execute("DELETE FROM rows")  # as what was removed and then forgotten
+    state.engine._engine._writer.execute(
+        "DELETE FROM rows"
+    )  # as what was removed and then forgotten
     assert copy.get("key") == 1
     copy.engine._now -= 86_400
     eventually(lambda: copy.get("key") is None)
 
 
-def test_what_has_a_time_to_live_does_not_outlive_it_for_long_while_the_store_is_away(valkey, opened, follow):
+def test_what_has_a_time_to_live_does_not_outlive_it_for_long_while_the_store_is_away(
+    valkey, opened, follow
+):
     state = opened(valkey.url())
     state.put("session", 1, ttl=0.5)
     copy = follow(state)

@@ -131,8 +131,15 @@ def test_a_target_and_a_server_give_the_same_module(run_program: Any, tmp_path: 
     target = run_program("-m", "ringback", "stubs", SHOP, "--output", "tea.py")
     assert (server.status, target.status, target.out) == (0, 0, "")
     assert (tmp_path / "tea.py").read_text() == server.out
-    assert server.err == target.err == "ringback: left out, because a Protocol cannot declare them: class\n"
-    assert server.out == module_of(read(shop.service.describe()), "threading", clients.load("threading")).text
+    assert (
+        server.err
+        == target.err
+        == "ringback: left out, because a Protocol cannot declare them: class\n"
+    )
+    assert (
+        server.out
+        == module_of(read(shop.service.describe()), "threading", clients.load("threading")).text
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,7 +149,11 @@ def test_a_target_and_a_server_give_the_same_module(run_program: Any, tmp_path: 
         (["nowhere"], 2, "bad target 'nowhere'"),
         (["tcp://127.0.0.1:1", "--no-wait"], 1, "UNAVAILABLE: "),
         ([SHOP, "--client", "tornado"], 2, "tornado"),
-        ([SHOP, "--output", "no/such/tea.py"], 1, "cannot write no/such/tea.py: No such file or directory"),
+        (
+            [SHOP, "--output", "no/such/tea.py"],
+            1,
+            "cannot write no/such/tea.py: No such file or directory",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_one_line(
@@ -171,7 +182,10 @@ def test_classes_of_one_name_are_told_apart() -> None:
     one.__annotations__["value"] = msgspec.defstruct("Value", [("a", int)])
     other.__annotations__["value"] = msgspec.defstruct("Value", [("a", str)])
     module = written(service_of(one, other))
-    assert [module.Value.__annotations__, module.Value2.__annotations__] == [{"a": "int"}, {"a": "str"}]
+    assert [module.Value.__annotations__, module.Value2.__annotations__] == [
+        {"a": "int"},
+        {"a": "str"},
+    ]
 
 
 def test_names_that_python_has_not_are_named() -> None:
@@ -183,7 +197,9 @@ def test_names_that_python_has_not_are_named() -> None:
     assert set(module.left_out) == {"a.b", "_private", "two words", "import.x", "ﬁ"}
     made = loaded(module.text)
     with serving(service) as client:
-        odd = client.typed(next(value for name, value in vars(made).items() if name.endswith("Class")))
+        odd = client.typed(
+            next(value for name, value in vars(made).items() if name.endswith("Class"))
+        )
         assert [odd.a(), odd.größe(), odd.x.y.z()] == [None] * 3
 
 
@@ -199,21 +215,33 @@ SCHEMAS = st.recursive(
                 {"type": each}
                 for each in ("string", "integer", "number", "boolean", "null", "array", "object")
             ),
-            *({"type": "string", "format": each} for each in ("date-time", "date", "uuid", "decimal", "\n")),
+            *(
+                {"type": "string", "format": each}
+                for each in ("date-time", "date", "uuid", "decimal", "\n")
+            ),
             *({"$ref": f"#/$defs/{each}"} for each in ("A", "B", "C", '"')),
             *[{}, 5, None, {"type": []}, {"$ref": 5}, {"anyOf": 5}, {"enum": 5}, {"enum": []}],
         ]
     )
-    | st.builds(lambda values: {"enum": values}, st.lists(TEXTS | st.integers() | st.none() | st.booleans())),
+    | st.builds(
+        lambda values: {"enum": values}, st.lists(TEXTS | st.integers() | st.none() | st.booleans())
+    ),
     lambda inner: st.one_of(
         st.builds(lambda items: {"type": "array", "items": items, "uniqueItems": True}, inner),
-        st.builds(lambda items: {"type": "array", "prefixItems": items}, st.lists(inner, max_size=3)),
-        st.builds(lambda values: {"type": "object", "additionalProperties": values, "x-keys": {}}, inner),
+        st.builds(
+            lambda items: {"type": "array", "prefixItems": items}, st.lists(inner, max_size=3)
+        ),
+        st.builds(
+            lambda values: {"type": "object", "additionalProperties": values, "x-keys": {}}, inner
+        ),
         st.builds(lambda options: {"anyOf": options}, st.lists(inner, max_size=3)),
         st.builds(
             lambda options: {
                 "anyOf": options,
-                "discriminator": {"propertyName": "type", "mapping": {"a": "#/$defs/A", "b": "#/$defs/B"}},
+                "discriminator": {
+                    "propertyName": "type",
+                    "mapping": {"a": "#/$defs/A", "b": "#/$defs/B"},
+                },
             },
             st.lists(inner, max_size=3),
         ),
@@ -239,7 +267,13 @@ PARAMETERS = st.fixed_dictionaries(
     {
         "name": NAMES | st.sampled_from(["a", "self", "__x"]),
         "kind": st.sampled_from(
-            ["positional_only", "positional_or_keyword", "var_positional", "keyword_only", "var_keyword"]
+            [
+                "positional_only",
+                "positional_or_keyword",
+                "var_positional",
+                "keyword_only",
+                "var_keyword",
+            ]
         ),
         "required": st.booleans(),
         "stream": st.booleans(),
@@ -253,8 +287,12 @@ METHODS = st.fixed_dictionaries(
         "doc": NAMES,
         "schema": st.fixed_dictionaries(
             {
-                "arguments": st.builds(lambda schema: schema if isinstance(schema, dict) else {}, SCHEMAS),
-                "result": st.builds(lambda schema: schema if isinstance(schema, dict) else {}, SCHEMAS),
+                "arguments": st.builds(
+                    lambda schema: schema if isinstance(schema, dict) else {}, SCHEMAS
+                ),
+                "result": st.builds(
+                    lambda schema: schema if isinstance(schema, dict) else {}, SCHEMAS
+                ),
                 "$defs": st.dictionaries(
                     st.sampled_from(["A", "B", "C", '"', "a\nb"]),
                     st.builds(lambda schema: schema if isinstance(schema, dict) else {}, SCHEMAS),
@@ -286,7 +324,17 @@ HARMLESS = (
         ast.Tuple,
         ast.BinOp,
     ),
-    *(ast.BitOr, ast.Load, ast.Store, ast.keyword, ast.Call, ast.List, ast.Pass, ast.UnaryOp, ast.USub),
+    *(
+        ast.BitOr,
+        ast.Load,
+        ast.Store,
+        ast.keyword,
+        ast.Call,
+        ast.List,
+        ast.Pass,
+        ast.UnaryOp,
+        ast.USub,
+    ),
 )
 MODULES = {
     "__future__",
@@ -297,7 +345,14 @@ MODULES = {
     "dataclasses",
     "datetime",
 }
-MODULES |= {"decimal", "msgspec", "typing", "uuid", "ringback.clients.gevent", "twisted.internet.defer"}
+MODULES |= {
+    "decimal",
+    "msgspec",
+    "typing",
+    "uuid",
+    "ringback.clients.gevent",
+    "twisted.internet.defer",
+}
 
 
 @given(NAMES, st.lists(METHODS, max_size=3), st.sampled_from(["threading", "asyncio", "twisted"]))
@@ -326,7 +381,18 @@ def annotations(draw: st.DrawFn) -> Any:
     """A type that a handler may be annotated with."""
     plain = st.sampled_from(
         [
-            *(int, float, bool, str, bytes, None, Any, datetime.datetime, datetime.date, datetime.time),
+            *(
+                int,
+                float,
+                bool,
+                str,
+                bytes,
+                None,
+                Any,
+                datetime.datetime,
+                datetime.date,
+                datetime.time,
+            ),
             *(
                 datetime.timedelta,
                 Decimal,
@@ -373,7 +439,9 @@ def test_models_of_pydantic_are_classes_of_the_module() -> None:
     Dog = pydantic.create_model("Dog", kind=(Literal["dog"], "dog"))
     pet = Annotated[Cat | Dog, pydantic.Field(discriminator="kind")]
     amount = pydantic.Field(1, alias="total-amount")
-    Bill = pydantic.create_model("Bill", lines=(list[Line], []), pet=(pet, ...), amount=(int, amount))
+    Bill = pydantic.create_model(
+        "Bill", lines=(list[Line], []), pet=(pet, ...), amount=(int, amount)
+    )
 
     def send(value: Any) -> Any:
         return value
@@ -403,7 +471,9 @@ class Access(enum.IntFlag):
     WRITE = 2
 
 
-At = TypedDict("At", {"@date": datetime.date, "@field": int, "created": datetime.date, "": str, "_date": int})
+At = TypedDict(
+    "At", {"@date": datetime.date, "@field": int, "created": datetime.date, "": str, "_date": int}
+)
 AT: At = {"@date": TODAY, "@field": 1, "created": TODAY, "": "x", "_date": 2}
 
 
@@ -481,7 +551,9 @@ def test_parts_called_fire_are_parts() -> None:
 def result_of(schema: Any, definitions: Any) -> Any:
     """A description with one method of that result."""
     method = {"name": "add", "parameters": [], "stream": False}
-    return read({"name": "odd", "methods": [method | {"schema": {"result": schema, "$defs": definitions}}]})
+    return read(
+        {"name": "odd", "methods": [method | {"schema": {"result": schema, "$defs": definitions}}]}
+    )
 
 
 def test_a_small_description_makes_no_large_module() -> None:
@@ -489,7 +561,8 @@ def test_a_small_description_makes_no_large_module() -> None:
     for _ in range(200):
         nested = {"type": "array", "items": nested}
     pairs = {
-        f"A{n}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/A{n + 1}"}] * 2} for n in range(60)
+        f"A{n}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/A{n + 1}"}] * 2}
+        for n in range(60)
     }
     for described in (result_of(nested, {}), result_of({"$ref": "#/$defs/A0"}, pairs)):
         text = module_of(described, "threading", clients.load("threading")).text

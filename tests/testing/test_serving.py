@@ -72,7 +72,9 @@ task.react(lambda reactor: ensureDeferred(main()))
 """
 
 
-def test_a_client_on_the_reactor_calls_a_server_on_any_loop(backend: str, run_program, monkeypatch) -> None:
+def test_a_client_on_the_reactor_calls_a_server_on_any_loop(
+    backend: str, run_program, monkeypatch
+) -> None:
     monkeypatch.setenv("PYTHONPATH", str(__file__).rpartition("/")[0])
     ran = run_program("-c", ON_TWISTED, backend)
     assert ran.status == 0, ran
@@ -136,7 +138,9 @@ def test_a_reactor_that_does_not_run_is_none(run_program) -> None:
         "async def main():\n    async with serving(ringback.Service('a'), 'twisted', client='twisted'):\n        pass\n"
         "try:\n    asyncio.run(main())\nexcept Exception as error:\n    print(error)\n"
     )
-    assert run_program("-c", program).lines == ["client='twisted' needs the reactor to run in this thread"]
+    assert run_program("-c", program).lines == [
+        "client='twisted' needs the reactor to run in this thread"
+    ]
 
 
 def test_the_fixture_loads_no_server_before_it_is_used(run_program) -> None:
@@ -182,7 +186,11 @@ def enter_async(**options: object) -> None:
         (enter, {"bind": "tcp://host"}, "bad endpoint 'tcp://host'"),
         (enter_async, {}, "a client on threading would block the loop of an `async with`"),
         (enter_async, {"client": "gevent"}, "a client on gevent would block the loop"),
-        (enter_async, {"client": "twisted"}, "client='twisted' needs the reactor to run in this thread"),
+        (
+            enter_async,
+            {"client": "twisted"},
+            "client='twisted' needs the reactor to run in this thread",
+        ),
     ],
 )
 def test_what_cannot_be_is_told_at_once(how, options: dict[str, object], says: str) -> None:
@@ -296,7 +304,9 @@ def test_options_are_those_of_servers_and_clients(backend: str, tmp_path) -> Non
         assert client.options(idempotency_key="a").call("note", "x") == 1
 
 
-@pytest.mark.parametrize("options", [{"bind": "tcp://127.0.0.1:*"}, {"transport": "libzmq"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"bind": "tcp://127.0.0.1:*"}, {"transport": "libzmq"}], ids=str
+)
 def test_a_server_may_be_reached_over_tcp(backend: str, options: dict[str, str]) -> None:
     connect = {name: value for name, value in options.items() if name == "transport"}
     with serving(Life().service, backend, connect=connect, **options) as client:  # type: ignore[arg-type]
@@ -366,6 +376,8 @@ def test_wrong(ringback_serving):
 
 def test_a_users_test_file_runs_on_all_loops(run_program, tmp_path) -> None:
     (tmp_path / "test_calc.py").write_text(OF_A_USER)
-    ran = run_program("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:twisted", "test_calc.py")
+    ran = run_program(
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:twisted", "test_calc.py"
+    )
     assert ran.status == 0, ran
     assert "5 passed" in ran.out

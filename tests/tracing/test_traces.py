@@ -56,7 +56,9 @@ def the(found: list[Span]) -> Span:
 @pytest.fixture
 def client(spans: Spans, backend: str) -> Iterator[Any]:
     options: Any = {"trace": spans.provider}
-    with serving(traced.service, backend, trace=spans.provider, state="memory://", connect=options) as client:
+    with serving(
+        traced.service, backend, trace=spans.provider, state="memory://", connect=options
+    ) as client:
         yield client
 
 
@@ -77,7 +79,9 @@ def test_a_handler_is_within_the_span_of_its_call(client: Any, spans: Spans, met
     assert handling["parent"] == call["id"]
     assert call["parent"] == outer["id"]
     assert len({span["trace"] for span in (outer, call, handling)}) == 1
-    assert call["attributes"]["rpc.status_code"] == handling["attributes"]["rpc.status_code"] == "OK"
+    assert (
+        call["attributes"]["rpc.status_code"] == handling["attributes"]["rpc.status_code"] == "OK"
+    )
     assert call["attributes"]["rpc.system.name"] == "ringback"
     assert call["attributes"]["rpc.method"] == handling["attributes"]["rpc.method"] == method
     assert (call["status"], handling["status"]) == ("UNSET", "UNSET")
@@ -145,7 +149,10 @@ def test_a_call_that_ends_before_it_is_sent_has_a_span(spans: Spans) -> None:
         client.call("add")
     call = the(spans.of("CLIENT", "add"))
     assert call["attributes"]["error.type"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
-    assert (call["attributes"]["server.address"], call["attributes"]["server.port"]) == ("127.0.0.1", 1)
+    assert (call["attributes"]["server.address"], call["attributes"]["server.port"]) == (
+        "127.0.0.1",
+        1,
+    )
 
 
 def test_interceptors_change_metadata_and_keep_the_trace(spans: Spans) -> None:
@@ -159,11 +166,14 @@ def test_interceptors_change_metadata_and_keep_the_trace(spans: Spans) -> None:
 
     for interceptor, code in ((signed, "OK"), (refused, "PERMISSION_DENIED")):
         options: Any = {"trace": spans.provider, "interceptors": [interceptor]}
-        with serving(traced.service, trace=spans.provider, state="memory://", connect=options) as client:
+        with serving(
+            traced.service, trace=spans.provider, state="memory://", connect=options
+        ) as client:
             if code == "OK":
                 client.call("threaded")
                 assert (
-                    the(spans.of("SERVER", "threaded"))["parent"] == the(spans.of("CLIENT", "threaded"))["id"]
+                    the(spans.of("SERVER", "threaded"))["parent"]
+                    == the(spans.of("CLIENT", "threaded"))["id"]
                 )
             else:
                 with pytest.raises(errors.PermissionDenied):
@@ -221,7 +231,9 @@ def chain(
         for backend in ("threading", "gevent", "twisted", "asyncio"):
             monkeypatch.setenv("TRACED_NEXT", endpoint)
             monkeypatch.setenv("TRACED_BACKEND", backend)
-            server = start_server(backend, "service", "--trace", "--state", "memory://", path=TRACED)
+            server = start_server(
+                backend, "service", "--trace", "--state", "memory://", path=TRACED
+            )
             endpoint = server.endpoint
         return endpoint, lambda: [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -254,7 +266,8 @@ def test_a_call_that_is_sent_again_has_one_span_of_its_client(
 ) -> None:
     monkeypatch.setenv("TRACED_SPANS", str(tmp_path / "spans"))
     servers = [
-        start_server("asyncio", "service", "--trace", "--state", "memory://", path=TRACED) for _ in range(2)
+        start_server("asyncio", "service", "--trace", "--state", "memory://", path=TRACED)
+        for _ in range(2)
     ]
     places = [server.endpoint for server in servers]
     with ringback.connect(*places, trace=spans.provider, policy="round-robin") as client:
@@ -299,7 +312,9 @@ def test_spans_are_exported_in_batches_while_it_serves_and_at_its_end(
     assert len(path.read_text().splitlines()) == 220
 
 
-def test_what_a_handler_logs_has_the_id_of_the_trace(start_server: Any, spans: Spans, backend: str) -> None:
+def test_what_a_handler_logs_has_the_id_of_the_trace(
+    start_server: Any, spans: Spans, backend: str
+) -> None:
     server = start_server(
         backend, "service", "--trace", "--state", "memory://", "--log-format", "json", path=TRACED
     )
@@ -364,7 +379,11 @@ def test_a_child_ends_no_span_of_its_parent(run_program: Any, tmp_path: Path) ->
 def test_a_call_that_is_refused_by_a_server_that_goes_has_a_span(spans: Spans) -> None:
     options: Any = {"trace": spans.provider, "attempts": 1}
     server = ringback.Server(
-        traced.service, "tcp://127.0.0.1:*", backend="threading", trace=spans.provider, state="memory://"
+        traced.service,
+        "tcp://127.0.0.1:*",
+        backend="threading",
+        trace=spans.provider,
+        state="memory://",
     )
     with server, ringback.connect(server.endpoint, **options) as client:
         client.call("threaded")

@@ -53,7 +53,9 @@ if "TRACED_SPANS" in os.environ:
     exporter = ToFile(os.environ["TRACED_SPANS"])
     batch = "TRACED_BATCH" in os.environ
     provider.add_span_processor(
-        BatchSpanProcessor(exporter, schedule_delay_millis=100) if batch else SimpleSpanProcessor(exporter)
+        BatchSpanProcessor(exporter, schedule_delay_millis=100)
+        if batch
+        else SimpleSpanProcessor(exporter)
     )
     trace.set_tracer_provider(provider)
 

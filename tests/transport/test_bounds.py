@@ -33,7 +33,9 @@ def service() -> Service:
 
 
 @pytest.fixture
-def halves(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Server, list[socket.socket]]]:
+def halves(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Server, list[socket.socket]]]:
     """A server that keeps 4 MiB of unserved bytes, and five connections that each have sent 2 MiB of a message of 3, as far as it read."""
     monkeypatch.setattr(native_server, "LOOK", 0.2)
     with serving(service, max_size=4 * MIB, max_unserved=4 * MIB) as server, ExitStack() as stack:
@@ -67,7 +69,9 @@ def test_who_does_not_go_on_while_others_wait_is_cut_off(
     server, many = halves
     with closing(blocking.connect(server.endpoint, transport="native", timeout=SOON)) as client:
         assert client.call("length", bytes(3 * MIB)) == 3 * MIB
-    eventually(lambda: "an unfinished message was too slow while other connections waited" in caplog.text)
+    eventually(
+        lambda: "an unfinished message was too slow while other connections waited" in caplog.text
+    )
     intake = server._core.end.turns.intake
     assert intake._total <= 4 * MIB + 5 * 65_536
     for connection in many:
@@ -80,7 +84,9 @@ def test_large_values_of_many_honest_clients_wait_for_each_other(service: Servic
     with serving(service, max_size=4 * MIB, max_unserved=4 * MIB) as server:
 
         def call() -> None:
-            with closing(blocking.connect(server.endpoint, transport="native", timeout=2 * SOON)) as client:
+            with closing(
+                blocking.connect(server.endpoint, transport="native", timeout=2 * SOON)
+            ) as client:
                 outcomes.extend(client.call("length", bytes(size)) for _ in range(5))
 
         callers = [threading.Thread(target=call) for _ in range(8)]
@@ -121,7 +127,9 @@ def test_answers_of_all_clients_are_bounded_together_and_who_reads_is_served(
         assert len(out.held) < silent
 
 
-def test_beside_many_answers_that_wait_nobody_gets_more_of_them_who_does_not_read(service: Service) -> None:
+def test_beside_many_answers_that_wait_nobody_gets_more_of_them_who_does_not_read(
+    service: Service,
+) -> None:
     with serving(service, max_size=8 * MIB, max_unsent=24 * MIB) as server, ExitStack() as stack:
         out = server._core._out
         calls = zmtp(said(*(Call(number, "make", args(100_000)) for number in range(1, 91)))[0])
@@ -149,10 +157,14 @@ def why_not(client: Any) -> str:
     return caught.value.message
 
 
-def test_newcomers_are_told_while_all_connections_have_spoken_and_come_back(service: Service) -> None:
+def test_newcomers_are_told_while_all_connections_have_spoken_and_come_back(
+    service: Service,
+) -> None:
     with serving(service, max_connections=2) as server, ExitStack() as stack:
         first, second, third = (
-            stack.enter_context(closing(blocking.connect(server.endpoint, transport="native", timeout=SOON)))
+            stack.enter_context(
+                closing(blocking.connect(server.endpoint, transport="native", timeout=SOON))
+            )
             for _ in range(3)
         )
         assert first.call("length", b"1") == 1

@@ -70,7 +70,9 @@ def test_both_ends_on_one_loop(run_program: Any, program: str) -> None:
 
 def test_a_client_waits_for_the_server_to_come_and_to_come_back(service: Service) -> None:
     with closing(blocking.connect(HERE, timeout=SOON)) as client:
-        with pytest.raises(errors.Unavailable, match="no server at inproc://here: connection refused"):
+        with pytest.raises(
+            errors.Unavailable, match="no server at inproc://here: connection refused"
+        ):
             client.options(wait_for_ready=False).call("echo", 1)
         waiting = client.fire("echo", 2)
         with serving(service):
@@ -116,7 +118,10 @@ def test_many_threads_connect_while_the_server_comes_and_goes(service: Service) 
 
     def call(number: int) -> None:
         for _ in range(5):
-            with closing(blocking.connect(HERE, timeout=SOON)) as client, suppress(errors.Unavailable):
+            with (
+                closing(blocking.connect(HERE, timeout=SOON)) as client,
+                suppress(errors.Unavailable),
+            ):
                 # (many are lost with a server, and not all of those are sent again)
                 assert client.call("echo", number) == number
         ended.append(number)

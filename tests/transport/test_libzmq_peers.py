@@ -68,7 +68,9 @@ def test_thousands_of_calls_at_once_have_each_its_answer(start_server: Any, back
             answered |= {one.id for one in messages}
 
 
-def test_heartbeats_are_answered_and_silence_after_a_ttl_is_the_end(start_server: Any, backend: str) -> None:
+def test_heartbeats_are_answered_and_silence_after_a_ttl_is_the_end(
+    start_server: Any, backend: str
+) -> None:
     server = start_server(backend, "service", "--transport", "native")
     beating = {"HEARTBEAT_IVL": 50, "HEARTBEAT_TIMEOUT": 2000, "HEARTBEAT_TTL": 2000}
     with heard(server.endpoint, **beating) as (dealer, events):
@@ -79,7 +81,9 @@ def test_heartbeats_are_answered_and_silence_after_a_ttl_is_the_end(start_server
             assert recv_monitor_message(events)["event"] != zmq.EVENT_DISCONNECTED
 
 
-def test_a_peer_that_has_another_version_or_protocol_is_sent_away(start_server: Any, backend: str) -> None:
+def test_a_peer_that_has_another_version_or_protocol_is_sent_away(
+    start_server: Any, backend: str
+) -> None:
     server = start_server(backend, "service", "--transport", "native")
     with heard(server.endpoint) as (dealer, _):  # a DEALER may talk to a ROUTER, a PULL may not
         pull = dealer.context.socket(zmq.PULL) if dealer.context else None

@@ -84,7 +84,9 @@ def stopped(start_server: Callable[..., ServerProcess], backend: str) -> ServerP
     return start_server(backend, "service", "--transport", "native")
 
 
-def test_a_server_that_is_stopped_is_stalled_then_lost_and_found_again(stopped: ServerProcess) -> None:
+def test_a_server_that_is_stopped_is_stalled_then_lost_and_found_again(
+    stopped: ServerProcess,
+) -> None:
     async def main() -> None:
         async with watched(stopped.endpoint, "add", 1, 2) as (client, states):
             os.kill(stopped.process.pid, signal.SIGSTOP)
@@ -146,8 +148,12 @@ def test_new_calls_go_to_another_than_the_server_that_is_stalled(
     other.method(name="add", inline=True)(lambda a, b: a + b)
 
     async def main(endpoint: str) -> None:
-        async with awaiting.connect(stopped.endpoint, endpoint, transport="native", timeout=SOON) as client:
-            assert await asyncio.gather(*(client.call("add", 1, n) for n in range(20))) == list(range(1, 21))
+        async with awaiting.connect(
+            stopped.endpoint, endpoint, transport="native", timeout=SOON
+        ) as client:
+            assert await asyncio.gather(*(client.call("add", 1, n) for n in range(20))) == list(
+                range(1, 21)
+            )
             machine = client._shared.core.machine
             while any(link.state.value != "open" for link in machine.links):
                 await asyncio.sleep(0.01)
@@ -179,7 +185,9 @@ def test_no_ping_is_said_inside_a_frame(service: Service) -> None:
         machine.open = True
         connection.settimeout(SOON)
         messages: list[Any] = []
-        while sum(len(frame) for message in messages for frame in message) < size or len(messages) < 3:
+        while (
+            sum(len(frame) for message in messages for frame in message) < size or len(messages) < 3
+        ):
             messages += machine.feed(connection.recv(1 << 20))
         assert max(len(frame) for message in messages for frame in message) >= size
 

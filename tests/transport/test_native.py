@@ -24,7 +24,9 @@ from serving import is_closed, serving
 
 def listening(answer: bytes, family: int = socket.AF_INET) -> Iterator[str]:
     """An endpoint where each connection is sent these bytes, and closed as soon as it has said something."""
-    with socket.create_server(("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family) as made:
+    with socket.create_server(
+        ("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family
+    ) as made:
 
         def serve() -> None:
             while True:
@@ -50,7 +52,9 @@ def website() -> Iterator[str]:
 
 @pytest.fixture
 def curved() -> Iterator[str]:
-    yield from listening(b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32))
+    yield from listening(
+        b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32)
+    )
 
 
 def why_unavailable(endpoint: str, within: float = SOON) -> str:
@@ -76,7 +80,9 @@ def test_a_website_is_told_by_what_it_says(website: str) -> None:
 
 
 def test_a_server_with_keys_is_told_as_such_and_not_tried_again(curved: str) -> None:
-    assert why_unavailable(curved).startswith(f"the server at {curved} uses CURVE: give its public key")
+    assert why_unavailable(curved).startswith(
+        f"the server at {curved} uses CURVE: give its public key"
+    )
 
 
 def test_who_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +103,10 @@ def test_who_does_not_even_refuse_is_given_up(monkeypatch: pytest.MonkeyPatch) -
                 waiting = stack.enter_context(socket.socket())
                 waiting.setblocking(False)
                 waiting.connect_ex(full.getsockname())
-            assert why_unavailable(endpoint) == f"no server at {endpoint}: nothing has answered for 0.2 s"
+            assert (
+                why_unavailable(endpoint)
+                == f"no server at {endpoint}: nothing has answered for 0.2 s"
+            )
 
 
 def test_of_a_name_with_many_addresses_the_first_that_answers_is_taken(
@@ -126,7 +135,10 @@ def test_of_a_name_with_many_addresses_the_first_that_answers_is_taken(
 
 
 def test_addresses_of_both_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [(family, socket.SOCK_STREAM, 6, "", name) for family, name in ((10, "a"), (10, "b"), (2, "c"))]
+    found = [
+        (family, socket.SOCK_STREAM, 6, "", name)
+        for family, name in ((10, "a"), (10, "b"), (2, "c"))
+    ]
     monkeypatch.setattr(dialing.native, "getaddrinfo", lambda *_, **__: found)
     assert dialing._addresses("many.invalid", 1) == [(10, "a"), (2, "c"), (10, "b")]
 
@@ -169,9 +181,13 @@ def test_who_does_not_shake_hands_or_say_hello_in_time_is_sent_away(
             assert other.call("echo", 1) == 1
 
 
-def test_a_peer_that_said_when_it_would_speak_again_is_given_up(service: Service, looking: None) -> None:
+def test_a_peer_that_said_when_it_would_speak_again_is_given_up(
+    service: Service, looking: None
+) -> None:
     with serving(service) as server, by_hand(server.endpoint) as client:
-        client.sendall(zmtp(b"\x04PING" + (3).to_bytes(2, "big"), command=True))  # tenths of a second
+        client.sendall(
+            zmtp(b"\x04PING" + (3).to_bytes(2, "big"), command=True)
+        )  # tenths of a second
         assert is_closed(client)
 
 
@@ -200,7 +216,8 @@ def test_who_asks_for_pongs_and_reads_none_is_sent_away(service: Service) -> Non
 
 
 @pytest.mark.parametrize(
-    "bad", [b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", GREETING + zmtp(b"x"), GREETING + ready(kind=b"SUB")]
+    "bad",
+    [b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", GREETING + zmtp(b"x"), GREETING + ready(kind=b"SUB")],
 )
 def test_who_speaks_otherwise_is_sent_away_and_told_in_the_log(
     bad: bytes, service: Service, caplog: pytest.LogCaptureFixture
@@ -254,7 +271,9 @@ with Server(service, "tcp://127.0.0.1:*", backend="threading", transport="native
 """
 
 
-def test_without_descriptors_a_server_serves_whom_it_has_and_does_not_spin(run_program: Any) -> None:
+def test_without_descriptors_a_server_serves_whom_it_has_and_does_not_spin(
+    run_program: Any,
+) -> None:
     done = run_program("-c", FEW)
     assert done.status == 0, done
     assert done.lines == ["3", "True", "3", "3"]
@@ -345,6 +364,8 @@ def test_a_server_on_libzmq_says_once_that_it_is_for_trusted_clients(
     bind = ["tcp://127.0.0.1:*", "inproc://here"]
     with Server(service, bind, backend="threading", transport=transport) as server:
         pass
-    told = [record.getMessage() for record in caplog.records if "trusted clients" in record.getMessage()]
+    told = [
+        record.getMessage() for record in caplog.records if "trusted clients" in record.getMessage()
+    ]
     assert len(told) == warnings
     assert all(server._bind[1] not in each for each in told)

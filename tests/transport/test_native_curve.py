@@ -46,13 +46,20 @@ def service() -> Service:
 @pytest.fixture
 def guarded(home: Path, service: Service) -> Iterator[Server]:
     with serving(
-        service, secret_key=home / "server.key_secret", authorized_keys=home / "authorized", max_size=20 * MIB
+        service,
+        secret_key=home / "server.key_secret",
+        authorized_keys=home / "authorized",
+        max_size=20 * MIB,
     ) as server:
         yield server
 
 
 def of(home: Path, name: str) -> dict[str, Any]:
-    return {"server_key": home / "server.key", "secret_key": home / f"{name}.key_secret", "timeout": SOON}
+    return {
+        "server_key": home / "server.key",
+        "secret_key": home / f"{name}.key_secret",
+        "timeout": SOON,
+    }
 
 
 def test_a_libzmq_dealer_and_a_native_server(guarded: Server, home: Path) -> None:
@@ -83,8 +90,12 @@ def test_a_libzmq_dealer_and_a_native_server(guarded: Server, home: Path) -> Non
 def test_a_native_client_and_a_libzmq_server(home: Path, service: Service) -> None:
     options = {"secret_key": home / "server.key_secret", "authorized_keys": home / "authorized"}
     with (
-        Server(service, "tcp://127.0.0.1:*", backend="threading", transport="libzmq", **options) as server,
-        closing(blocking.connect(server.endpoint, transport="native", **of(home, "alice"))) as client,
+        Server(
+            service, "tcp://127.0.0.1:*", backend="threading", transport="libzmq", **options
+        ) as server,
+        closing(
+            blocking.connect(server.endpoint, transport="native", **of(home, "alice"))
+        ) as client,
     ):
         for size in SIZES:
             value = [b"a" * size, b"b" * (size // 2)]
@@ -92,10 +103,14 @@ def test_a_native_client_and_a_libzmq_server(home: Path, service: Service) -> No
         assert client.state == "ready"
 
 
-def test_a_client_without_keys_learns_that_a_libzmq_server_has_them(home: Path, service: Service) -> None:
+def test_a_client_without_keys_learns_that_a_libzmq_server_has_them(
+    home: Path, service: Service
+) -> None:
     """Which closes the connection, and its greeting may be lost."""
     options = {"secret_key": home / "server.key_secret", "authorized_keys": home / "authorized"}
-    with Server(service, "tcp://127.0.0.1:*", backend="threading", transport="libzmq", **options) as server:
+    with Server(
+        service, "tcp://127.0.0.1:*", backend="threading", transport="libzmq", **options
+    ) as server:
         for _ in range(5):
             client = blocking.connect(server.endpoint, transport="native", timeout=SOON)
             with closing(client), pytest.raises(errors.Unauthenticated, match="uses CURVE"):
@@ -105,7 +120,9 @@ def test_a_client_without_keys_learns_that_a_libzmq_server_has_them(home: Path, 
 def test_a_key_that_is_removed_ends_its_connections(
     guarded: Server, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with closing(blocking.connect(guarded.endpoint, transport="native", **of(home, "alice"))) as client:
+    with closing(
+        blocking.connect(guarded.endpoint, transport="native", **of(home, "alice"))
+    ) as client:
         assert client.call("echo", 1) == 1
         (home / "authorized" / "alice.key").unlink()
         while client.state != "closed":
@@ -121,7 +138,9 @@ def test_one_connection_too_many_is_told_so_and_comes_back(home: Path, service: 
     with serving(service, max_connections=1, **options) as server:
         first = blocking.connect(server.endpoint, transport="native", **of(home, "alice"))
         assert first.call("echo", 1) == 1
-        with closing(blocking.connect(server.endpoint, transport="native", **of(home, "alice"))) as second:
+        with closing(
+            blocking.connect(server.endpoint, transport="native", **of(home, "alice"))
+        ) as second:
             with pytest.raises(errors.Unavailable, match="reached its limit of connections"):
                 second.options(wait_for_ready=False).call("echo", 2)
             first.close()
@@ -132,7 +151,9 @@ def test_a_blocked_loop_keeps_its_sealed_connections(
     guarded: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
-    with closing(blocking.connect(guarded.endpoint, transport="native", **of(home, "alice"))) as client:
+    with closing(
+        blocking.connect(guarded.endpoint, transport="native", **of(home, "alice"))
+    ) as client:
         assert client.call("echo", 1) == 1
         assert client.call("sleep", 2.5) is None
         eventually(lambda: client.call("echo", 2) == 2 and client.state == "ready")

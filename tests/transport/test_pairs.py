@@ -14,7 +14,9 @@ ADDRESSES = ("tcp", "ipv6", "ipc")
 
 
 @pytest.fixture(scope="session")
-def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], ServerProcess]]:
+def serving(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str, str], ServerProcess]]:
     """`serving(backend, transport)`: a server at all kinds of addresses."""
     servers: dict[tuple[str, str], ServerProcess] = {}
 
@@ -33,7 +35,9 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str,
 
 
 PAIRS = [
-    pytest.param(style, calling, served, address, id=f"{style}-client-{calling}-to-{served}-over-{address}")
+    pytest.param(
+        style, calling, served, address, id=f"{style}-client-{calling}-to-{served}-over-{address}"
+    )
     for style in STYLES
     for calling, served in (("native", "native"), ("native", "libzmq"), ("libzmq", "native"))
     for address in ADDRESSES
@@ -51,11 +55,14 @@ def test_a_conversation(
         client = end.connect(endpoint, transport=calling, timeout=SOON)
         try:
             assert (yield client.call("add", 1, 2)) == 3
-            assert (yield Together(*[lambda n=n: client.call("echo_async", n) for n in range(100)])) == list(
-                range(100)
-            )
+            assert (
+                yield Together(*[lambda n=n: client.call("echo_async", n) for n in range(100)])
+            ) == list(range(100))
             for size in (0, 1, 70_000, 3 * MIB):
-                assert (yield client.call("echo", [b"x" * size, b"y" * size])) == [b"x" * size, b"y" * size]
+                assert (yield client.call("echo", [b"x" * size, b"y" * size])) == [
+                    b"x" * size,
+                    b"y" * size,
+                ]
             assert (yield Items(client.stream("sized", [1, 100_000, 2]))) == [
                 bytes(1),
                 bytes(100_000),

@@ -51,7 +51,9 @@ def calls(method: str, first: int, count: int) -> list[Call]:
     return [Call(number, method, args(number)) for number in range(first, first + count)]
 
 
-def test_others_are_served_between_the_parts_of_a_long_batch(server: Server, done: list[int]) -> None:
+def test_others_are_served_between_the_parts_of_a_long_batch(
+    server: Server, done: list[int]
+) -> None:
     with closing(blocking.connect(server.endpoint, transport="native")) as other:
         assert other.call("count") == 0
         with Dealer(server.endpoint) as peer:
@@ -90,11 +92,15 @@ def test_each_batch_keeps_its_own_frames(server: Server) -> None:
             while len(answers) < 43:
                 heard = peer.hear()
                 assert heard
-                answers |= {each.id: decode(each.result) for each in heard if isinstance(each, Reply)}
+                answers |= {
+                    each.id: decode(each.result) for each in heard if isinstance(each, Reply)
+                }
             assert [answers[100 + number] for number in range(3)] == [each[:2] for each in own]
 
 
-def test_nothing_of_a_long_batch_runs_once_its_session_has_ended(server: Server, done: list[int]) -> None:
+def test_nothing_of_a_long_batch_runs_once_its_session_has_ended(
+    server: Server, done: list[int]
+) -> None:
     with (
         closing(blocking.connect(server.endpoint, transport="native")) as other,
         Dealer(server.endpoint) as peer,

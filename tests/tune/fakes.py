@@ -43,11 +43,15 @@ def seen(throughput: float, takes: float = 0.01, *, many: int = 2000, **changed:
     """A window in which every call took so many seconds."""
     responses = np.full(many, takes)
     figures = {"client_busy": 0.5, "little": True, **changed}
-    made = Figures(throughput=throughput, calls=many, latency=latency(responses), window=1.0, **figures)
+    made = Figures(
+        throughput=throughput, calls=many, latency=latency(responses), window=1.0, **figures
+    )
     return Seen(made, responses)
 
 
-def server(throughput: Callable[[Settings], float], takes: Callable[[Settings], float] = lambda _: 0.01):
+def server(
+    throughput: Callable[[Settings], float], takes: Callable[[Settings], float] = lambda _: 0.01
+):
     """What `measure` is, of a server with such calls/s and response times."""
     return lambda settings: seen(throughput(settings), takes(settings))
 

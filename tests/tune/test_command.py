@@ -79,7 +79,13 @@ def test_a_run_says_its_plan_tries_settings_and_finds_more_workers_where_the_def
     assert found.verdict.command.startswith("ringback serve app.py:service --backend threading")
     assert found.verdict.command in out
     plan, trials = out.split("trial ")
-    for word in ("seed 5", "--workers 1..256", "64 callers on 8 connections", "p99 <= 5000 ms", "2 trials"):
+    for word in (
+        "seed 5",
+        "--workers 1..256",
+        "64 callers on 8 connections",
+        "p99 <= 5000 ms",
+        "2 trials",
+    ):
         assert word in plan
     assert "(the defaults)" in trials
     assert "p99 <= 5000 ms was met in" in out
@@ -113,7 +119,9 @@ def test_settings_that_do_not_work_are_failed_trials(
     assert "of 2 trials none was better than the defaults" in out
 
 
-def test_a_service_that_cannot_be_served_ends_the_run(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_service_that_cannot_be_served_ends_the_run(
+    app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["tune", "app.py:nothing", "--scenario", "s.py", "--trials", "5"]) == 1
     out, err = capsys.readouterr()
     assert err.startswith(
@@ -195,7 +203,8 @@ def test_without_its_extra_the_command_names_it(
 ) -> None:
     for library in ("optuna", "scipy"):
         monkeypatch.setattr(
-            "importlib.util.find_spec", lambda name, lacks=library: None if name == lacks else object()
+            "importlib.util.find_spec",
+            lambda name, lacks=library: None if name == lacks else object(),
         )
         assert main(["tune", "app.py:service", "--scenario", "s.py"]) == 1
         assert capsys.readouterr().err == (
@@ -203,7 +212,9 @@ def test_without_its_extra_the_command_names_it(
         )
 
 
-def test_the_example_is_a_service_and_a_scenario_that_fit_and_can_be_served_by_two_processes() -> None:
+def test_the_example_is_a_service_and_a_scenario_that_fit_and_can_be_served_by_two_processes() -> (
+    None
+):
     from ringback.tune.measure import measure
     from ringback.tune.options import TuneOptions
     from ringback.tune.request import request_of

@@ -15,7 +15,9 @@ from ringback.tune.verdict import verdict
 DEFAULTS, OTHER, THIRD = Settings(), Settings(backend="gevent"), Settings(backend="twisted")
 
 
-def noisy(speeds: dict[Settings, float], takes: dict[Settings, float] | None = None, noise: float = 0.02):
+def noisy(
+    speeds: dict[Settings, float], takes: dict[Settings, float] | None = None, noise: float = 0.02
+):
     """Calls/s with that much noise, and response times."""
     chance = random.Random(7)
     return lambda settings: seen(

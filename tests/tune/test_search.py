@@ -32,7 +32,9 @@ def test_the_defaults_are_the_first_trial_and_the_best_is_found() -> None:
 
 def test_each_backend_is_tried_early_with_a_worker_for_each_call_in_flight() -> None:
     trials = search(request(trials=6), server(workers))
-    assert [(each.settings.backend, each.settings.uvloop, each.settings.workers) for each in trials[1:]] == [
+    assert [
+        (each.settings.backend, each.settings.uvloop, each.settings.workers) for each in trials[1:]
+    ] == [
         *((backend, False, 64) for backend in ("asyncio", "gevent", "threading", "twisted")),
         ("asyncio", True, 64),
     ]
@@ -40,7 +42,8 @@ def test_each_backend_is_tried_early_with_a_worker_for_each_call_in_flight() -> 
 
 def test_of_settings_only_those_that_keep_the_objective_are_ranked() -> None:
     trials = search(
-        request(objective="p99=50ms", trials=60), server(workers, lambda settings: workers(settings) * 1e-3)
+        request(objective="p99=50ms", trials=60),
+        server(workers, lambda settings: workers(settings) * 1e-3),
     )
     assert any(not trial.held for trial in trials)
     best = next(iter(ranked(trials)))
@@ -68,9 +71,9 @@ def test_settings_that_fail_are_trials_with_their_reason_and_are_avoided() -> No
     trials = search(request(trials=60), measure)
     failed = [trial for trial in trials if trial.failed]
     assert failed
-    assert {(trial.settings.backend, trial.failed, trial.figures, trial.held) for trial in failed} == {
-        ("twisted", "its server ended with status 1", None, False)
-    }
+    assert {
+        (trial.settings.backend, trial.failed, trial.figures, trial.held) for trial in failed
+    } == {("twisted", "its server ended with status 1", None, False)}
     assert sum(trial.settings.backend == "twisted" for trial in trials[30:]) < 5
     assert all(settings.backend != "twisted" for settings in ranked(trials))
 

@@ -37,7 +37,11 @@ def test_the_server_of_a_trial_is_told_just_the_options_that_are_printed() -> No
 def test_serve_has_every_option_that_settings_have() -> None:
     import typer
 
-    known = {option for each in typer.main.get_command(app).commands["serve"].params for option in each.opts}
+    known = {
+        option
+        for each in typer.main.get_command(app).commands["serve"].params
+        for option in each.opts
+    }
     full = Settings(uvloop=True, workers=64, limit="adaptive", processes=2)
     assert {word for word in full.options() if word.startswith("--")} <= known
 

@@ -19,7 +19,9 @@ PROGRAMS = Path(__file__).with_name("programs")
 # A service with all that a module can say, and the styles for which it is written.
 SHOP = Path(__file__).parent.parent / "stubs" / "shop.py"
 STYLES = ("asyncio", "gevent", "threading", "twisted")
-NAMES = sorted(path.name for path in PROGRAMS.glob("*.py")) + [f"written_{style}.py" for style in STYLES]
+NAMES = sorted(path.name for path in PROGRAMS.glob("*.py")) + [
+    f"written_{style}.py" for style in STYLES
+]
 
 
 def wrong(path: Path) -> set[int]:

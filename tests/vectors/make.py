@@ -132,10 +132,19 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
     (
         "a welcome from a server that takes maps",
         "server",
-        [m.Welcome(INSTANCE, "calculator", 65536, 1000, {}, m.About("primary", "eu-1", 2.0, 10000))],
+        [
+            m.Welcome(
+                INSTANCE, "calculator", 65536, 1000, {}, m.About("primary", "eu-1", 2.0, 10000)
+            )
+        ],
         [{}],
     ),
-    ("what became of many calls", "server", [m.Mapped(10, 0, packed([3, 7]))], [{"results": [3, 7]}]),
+    (
+        "what became of many calls",
+        "server",
+        [m.Mapped(10, 0, packed([3, 7]))],
+        [{"results": [3, 7]}],
+    ),
     (
         "what became of many calls, of which some failed",
         "server",
@@ -144,7 +153,10 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
                 10,
                 2,
                 packed([None, 7, None]),
-                {2: m.Failure("UNKNOWN", "no", "ValueError"), 4: m.Failure("RESOURCE_EXHAUSTED", "full")},
+                {
+                    2: m.Failure("UNKNOWN", "no", "ValueError"),
+                    4: m.Failure("RESOURCE_EXHAUSTED", "full"),
+                },
             )
         ],
         [{"results": [None, 7, None]}],
@@ -176,8 +188,18 @@ VALID: list[tuple[str, str, list[Any], list[dict[str, Any]]]] = [
         [{}],
     ),
     ("a refusal", "server", [m.Refusal(5, "UNAVAILABLE", "the server is shutting down")], [{}]),
-    ("a refusal that says it is unknown", "server", [m.Refusal(6, "UNAVAILABLE", "gone", None)], [{}]),
-    ("a refusal of a call that had begun", "server", [m.Refusal(6, "ABORTED", "moved on", True)], [{}]),
+    (
+        "a refusal that says it is unknown",
+        "server",
+        [m.Refusal(6, "UNAVAILABLE", "gone", None)],
+        [{}],
+    ),
+    (
+        "a refusal of a call that had begun",
+        "server",
+        [m.Refusal(6, "ABORTED", "moved on", True)],
+        [{}],
+    ),
     ("ping", "client", [m.Ping(99)], [{}]),
     ("pong", "server", [m.Pong(99)], [{}]),
     ("drain", "server", [m.Drain()], [{}]),
@@ -281,7 +303,12 @@ INVALID: list[tuple[str, str, list[str], str]] = [
     ("a batch that is a map", "client", [PREAMBLE + "80"], "connection"),
     ("bytes after the batch", "client", [PREAMBLE + "9000"], "connection"),
     ("a batch cut short", "client", [PREAMBLE + "919403"], "connection"),
-    ("a call cut short inside its arguments", "client", [PREAMBLE + "91940301a1619201"], "connection"),
+    (
+        "a call cut short inside its arguments",
+        "client",
+        [PREAMBLE + "91940301a1619201"],
+        "connection",
+    ),
     ("a message that is a map", "client", [PREAMBLE + "9181a16101"], "connection"),
     ("a message without a tag", "client", [PREAMBLE + "9190"], "connection"),
     ("an unknown tag", "client", [PREAMBLE + "91926301"], "connection"),
@@ -292,16 +319,31 @@ INVALID: list[tuple[str, str, list[str], str]] = [
     ("an id that is a float", "client", [PREAMBLE + "919205cb3ff0000000000000"], "connection"),
     ("an id that is true", "client", [PREAMBLE + "919205c3"], "connection"),
     ("an instance that is a string", "client", [PREAMBLE + "919301a16105"], "connection"),
-    ("a nil for a text that may be left out", "client", [PREAMBLE + "919401c4010005c0"], "connection"),
+    (
+        "a nil for a text that may be left out",
+        "client",
+        [PREAMBLE + "919401c4010005c0"],
+        "connection",
+    ),
     ("a method's name that is no UTF-8", "client", [PREAMBLE + "91940301a1ff90"], "connection"),
-    ("keyword arguments that are an array", "client", [PREAMBLE + "91950301a1619090"], "connection"),
+    (
+        "keyword arguments that are an array",
+        "client",
+        [PREAMBLE + "91950301a1619090"],
+        "connection",
+    ),
     (
         "a byte that MessagePack never uses, in a value",
         "client",
         [PREAMBLE + "91940301a16191c1"],
         "connection",
     ),
-    ("a value nested too deep", "client", [PREAMBLE + "91940301a161 + 91 * 100000 + 90"], "connection"),
+    (
+        "a value nested too deep",
+        "client",
+        [PREAMBLE + "91940301a161 + 91 * 100000 + 90"],
+        "connection",
+    ),
     ("a nil for the credit", "client", [PREAMBLE + "91980301a16190c0c0c0c0"], "connection"),
     ("a nil for an id", "client", [PREAMBLE + "919205c0"], "connection"),
     ("options that are an array", "client", [PREAMBLE + "91980301a16190c0c00090"], "connection"),
@@ -347,7 +389,13 @@ INVALID: list[tuple[str, str, list[str], str]] = [
 
 # What we never write and yet read: a peer may be newer, or plainer, than we are. Name, who says it, the frames, the meaning.
 LENIENT: list[tuple[str, str, list[str], list[Any], list[dict[str, Any]]]] = [
-    ("a hello that stops early", "client", [PREAMBLE + "919301c40100cd1000"], [m.Hello(b"\0", 4096)], [{}]),
+    (
+        "a hello that stops early",
+        "client",
+        [PREAMBLE + "919301c40100cd1000"],
+        [m.Hello(b"\0", 4096)],
+        [{}],
+    ),
     (
         "a call that stops after its arguments",
         "client",
@@ -370,8 +418,20 @@ LENIENT: list[tuple[str, str, list[str], list[Any], list[dict[str, Any]]]] = [
         [{}],
     ),
     ("a field more than there is", "client", [PREAMBLE + "91930501a178"], [m.Cancel(1)], [{}]),
-    ("numbers longer than they need be", "client", [PREAMBLE + "9192cd0005ce00000001"], [m.Cancel(1)], [{}]),
-    ("arrays longer than they need be", "client", [PREAMBLE + "dc0001dd000000020501"], [m.Cancel(1)], [{}]),
+    (
+        "numbers longer than they need be",
+        "client",
+        [PREAMBLE + "9192cd0005ce00000001"],
+        [m.Cancel(1)],
+        [{}],
+    ),
+    (
+        "arrays longer than they need be",
+        "client",
+        [PREAMBLE + "dc0001dd000000020501"],
+        [m.Cancel(1)],
+        [{}],
+    ),
     (
         "an option that is not known",
         "client",
@@ -491,7 +551,9 @@ def shortened(data: bytes) -> str:
     return " + ".join(parts)
 
 
-def vector(name: str, sender: str, frames: list[str], messages: list[Any], values: Any) -> dict[str, Any]:
+def vector(
+    name: str, sender: str, frames: list[str], messages: list[Any], values: Any
+) -> dict[str, Any]:
     return {
         "name": name,
         "from": sender,
@@ -514,7 +576,9 @@ def main() -> None:
     valid = []
     for name, sender, messages, values in VALID:
         (frames,) = codec.Encoder().encode(messages)
-        valid.append(vector(name, sender, [shortened(bytes(frame)) for frame in frames], messages, values))
+        valid.append(
+            vector(name, sender, [shortened(bytes(frame)) for frame in frames], messages, values)
+        )
     invalid = [
         {"name": name, "from": sender, "frames": frames, "spoils": spoils}
         for name, sender, frames, spoils in INVALID

@@ -18,7 +18,9 @@ GREETING = greeting.greeting(b"NULL", as_server=False)
 READY = commands.frame(commands.READY, commands.properties({b"Socket-Type": b"DEALER"}))
 
 messages = st.lists(
-    st.lists(st.binary(max_size=300) | st.integers(0, 3 * LARGE).map(bytes), min_size=1, max_size=4),
+    st.lists(
+        st.binary(max_size=300) | st.integers(0, 3 * LARGE).map(bytes), min_size=1, max_size=4
+    ),
     max_size=6,
 )
 sizes = st.lists(st.integers(1, 10) | st.integers(500, 70_000), min_size=2, max_size=5).filter(
@@ -44,7 +46,8 @@ def message(*parts: bytes) -> bytes:
     """As it is on the wire."""
     last = len(parts) - 1
     return b"".join(
-        frames.head(frames.MORE if place < last else 0, len(part)) + part for place, part in enumerate(parts)
+        frames.head(frames.MORE if place < last else 0, len(part)) + part
+        for place, part in enumerate(parts)
     )
 
 
@@ -176,14 +179,18 @@ def test_a_large_frame_can_be_written_where_it_stands() -> None:
         (b"\xff\0\0\0\0\0\0\0\x01\x7f\x01", "it speaks ZMTP 2 or older"),
         (greeting.greeting(b"CURVE", as_server=True), "it uses CURVE, this end uses NULL"),
         (
-            GREETING + commands.frame(commands.READY, commands.properties({b"Socket-Type": b"PUB"})),
+            GREETING
+            + commands.frame(commands.READY, commands.properties({b"Socket-Type": b"PUB"})),
             "it is a PUB, which",
         ),
         (GREETING + commands.frame(commands.READY, b""), "it is a socket without a type"),
         (GREETING + commands.frame(commands.READY, b"\x05abc"), "properties that end too early"),
         (GREETING + commands.frame(b"HELLO", b""), "a command 'HELLO' in place of READY"),
         (GREETING + commands.frame(commands.ERROR, b"\x03why"), "it refuses the connection: why"),
-        (GREETING + commands.frame(commands.ERROR, b""), "it refuses the connection: without a reason"),
+        (
+            GREETING + commands.frame(commands.ERROR, b""),
+            "it refuses the connection: without a reason",
+        ),
         (GREETING + message(b"too early"), "a message before the handshake"),
         (GREETING + frames.head(0, LARGE), "a message before the handshake"),
         (GREETING + b"\x04\x00", "a command without a name"),

@@ -19,7 +19,9 @@ from ringback.zmtp.mechanisms import UNAUTHORIZED, RefusingMechanism  # noqa: E4
 SERVER, CLIENT, OTHER = curve.keypair(), curve.keypair(), curve.keypair()
 
 messages = st.lists(
-    st.lists(st.binary(max_size=300) | st.integers(0, 2 * LARGE).map(bytes), min_size=1, max_size=3),
+    st.lists(
+        st.binary(max_size=300) | st.integers(0, 2 * LARGE).map(bytes), min_size=1, max_size=3
+    ),
     max_size=5,
 )
 
@@ -57,7 +59,9 @@ def opened() -> tuple[Connection, Connection]:
 def test_each_end_learns_of_the_other_and_the_server_of_the_key() -> None:
     asked: list[bytes] = []
     client = Connection(b"DEALER", curve.CurveClient(SERVER[0], *CLIENT), identity=b"me")
-    server = Connection(b"ROUTER", curve.CurveServer(*SERVER, lambda key: asked.append(key) or True))
+    server = Connection(
+        b"ROUTER", curve.CurveServer(*SERVER, lambda key: asked.append(key) or True)
+    )
     shake(client, server)
     assert client.peer[b"socket-type"] == b"ROUTER"
     assert server.peer == {b"socket-type": b"DEALER", b"identity": b"me"}
@@ -171,7 +175,9 @@ def test_a_frame_that_was_changed_ends_the_connection(
         server.feed(bytes(data))
 
 
-def test_a_frame_that_is_sent_again_ends_the_connection(opened: tuple[Connection, Connection]) -> None:
+def test_a_frame_that_is_sent_again_ends_the_connection(
+    opened: tuple[Connection, Connection],
+) -> None:
     client, server = opened
     data = bytes(sealed(client, [b"once"]))
     assert server.feed(data) == [[b"once"]]
@@ -198,7 +204,9 @@ def test_a_frame_of_the_server_sent_back_to_it_ends_the_connection(
         frames.head(0, 16) + b"\x07MESSAGE" + bytes(8),
     ],
 )
-def test_nothing_is_taken_that_is_not_sealed(plain: bytes, opened: tuple[Connection, Connection]) -> None:
+def test_nothing_is_taken_that_is_not_sealed(
+    plain: bytes, opened: tuple[Connection, Connection]
+) -> None:
     for end in opened:
         with pytest.raises(ZmtpError, match="not encrypted"):
             end.feed(plain)
@@ -207,7 +215,9 @@ def test_nothing_is_taken_that_is_not_sealed(plain: bytes, opened: tuple[Connect
 GREETING = greeting.greeting(b"CURVE", as_server=False)
 
 
-@given(st.binary(max_size=300), st.sampled_from([b"HELLO", b"INITIATE", b"READY", b"WELCOME", b"x"]))
+@given(
+    st.binary(max_size=300), st.sampled_from([b"HELLO", b"INITIATE", b"READY", b"WELCOME", b"x"])
+)
 def test_what_is_no_handshake_ends_it_with_a_reason(body: bytes, name: bytes) -> None:
     _, server = ends()
     with pytest.raises(ZmtpError):

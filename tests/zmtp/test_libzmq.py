@@ -52,7 +52,9 @@ class Talk:
 
 
 @pytest.fixture(params=["tcp", "tcp6", "ipc"])
-def listener(request: pytest.FixtureRequest, tmp_path: object) -> Iterator[tuple[socket.socket, str]]:
+def listener(
+    request: pytest.FixtureRequest, tmp_path: object
+) -> Iterator[tuple[socket.socket, str]]:
     if request.param == "ipc":
         made, path = socket.socket(socket.AF_UNIX), f"{tmp_path}/s"
         made.bind(path)

@@ -81,7 +81,9 @@ class ZapAdmission:
 
     def _refused(self, peer: str, key: bytes) -> None:
         more = {"peer": peer, "code": _CODE}
-        self._refusal(logging.WARNING, "refused %s: %s", peer, reasons.not_authorized(key), fields=more)
+        self._refusal(
+            logging.WARNING, "refused %s: %s", peer, reasons.not_authorized(key), fields=more
+        )
 
     def failed(self, event: int) -> None:
         """A handshake has failed; libzmq does not report whose."""

@@ -178,7 +178,9 @@ class Dealer(ClientEnd):
                 self._host.failed(self._handshakes.lost())
                 if self._handshakes.unclear:
                     native.start_thread(
-                        partial(_ask, self._endpoint, self._loop.call_soon_threadsafe, self._greeted)
+                        partial(
+                            _ask, self._endpoint, self._loop.call_soon_threadsafe, self._greeted
+                        )
                     )
             else:
                 self._host.refused(refusal)
@@ -191,7 +193,12 @@ class Dealer(ClientEnd):
         """
         host, now = host_of(self._endpoint), time.monotonic()
         ipv6 = self._handshakes.unresolved and not self._ipv6
-        if host is None or not is_name(host) or ipv6 == self._ipv6 or now - self._looked_up < LOOK_UP:
+        if (
+            host is None
+            or not is_name(host)
+            or ipv6 == self._ipv6
+            or now - self._looked_up < LOOK_UP
+        ):
             return
         self._ipv6, self._looked_up = ipv6, now
         self._socket.disconnect(self._endpoint)

@@ -32,13 +32,19 @@ class Guard:
     """A server's CURVE: which clients may connect to its socket."""
 
     def __init__(
-        self, keys: ServerKeys, context: zmq.Context[Any], loop: Loop, refused: Callable[[str, bytes], object]
+        self,
+        keys: ServerKeys,
+        context: zmq.Context[Any],
+        loop: Loop,
+        refused: Callable[[str, bytes], object],
     ) -> None:
         """Raises UsageError if the context has another authenticator, or CURVE is unusable."""
         _check_library()
         self._pair, self.authorized = keys
         self._context = context
-        self._domain = zap.Domain(b"ringback." + os.urandom(8).hex().encode(), self.authorized, loop, refused)
+        self._domain = zap.Domain(
+            b"ringback." + os.urandom(8).hex().encode(), self.authorized, loop, refused
+        )
         zap.join(context, self._domain)
 
     def protect(self, socket: zmq.Socket[Any]) -> None:

@@ -48,7 +48,9 @@ class Handshakes:
 
         True after each IN_A_ROW handshakes that were broken off in a row without an error.
         """
-        return not self._with_keys and bool(self._broken.count) and self._broken.count % IN_A_ROW == 0
+        return (
+            not self._with_keys and bool(self._broken.count) and self._broken.count % IN_A_ROW == 0
+        )
 
     def succeeded(self) -> None:
         self._broken.reset()
@@ -83,9 +85,7 @@ class Handshakes:
         `known`: the server has admitted this client before.
         """
         at = self._endpoint
-        self._reason = (
-            f"the peer at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
-        )
+        self._reason = f"the peer at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return reasons.unknown_key(at)
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _OTHER_MECHANISM:

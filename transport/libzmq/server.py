@@ -99,7 +99,9 @@ class Router(ServerEnd):
         # next number and abort the process.
         ctypes.CDLL(None).srand(int.from_bytes(os.urandom(4), "little"))
         if self._keys is not None:
-            self._admission = ZapAdmission(self._keys, self._context, self._loop, self._host.offends)
+            self._admission = ZapAdmission(
+                self._keys, self._context, self._loop, self._host.offends
+            )
         socket = self._context.socket(zmq.ROUTER)
         try:
             if self._admission is not None:
@@ -130,7 +132,11 @@ class Router(ServerEnd):
             raise
         self._socket, self._events = socket, events
         # For processes that inherit their sockets, the supervisor logs the warning.
-        own = [real for place, real in zip(places, self.endpoints, strict=True) if isinstance(place, str)]
+        own = [
+            real
+            for place, real in zip(places, self.endpoints, strict=True)
+            if isinstance(place, str)
+        ]
         reached = [endpoint for endpoint in own if not endpoint.startswith("inproc://")]
         if reached:
             log.warning("%s", reasons.for_trusted_clients(reached))
@@ -293,7 +299,9 @@ def _shut_down(descriptor: int, peer: str) -> None:
             local = connection.family == socketlib.AF_UNIX
             if local or connection.getpeername()[0] == peer:
                 # Reset: after a normal close, the peer's unsent data would stay in its memory.
-                connection.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.setsockopt(
+                    socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0)
+                )
                 connection.shutdown(socketlib.SHUT_RDWR)
     except OSError:
         pass  # the connection has already ended

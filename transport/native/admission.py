@@ -62,7 +62,9 @@ class CurveAdmission:
         else:
             complaint, why = self._failure, f"its handshake failed: {error}"
         more = {"peer": peer.peer, "code": Unauthenticated.code}
-        complaint(logging.WARNING, "refused %s: %s", peer.peer or "a local client", why, fields=more)
+        complaint(
+            logging.WARNING, "refused %s: %s", peer.peer or "a local client", why, fields=more
+        )
 
     def revoked(self, peers: Iterable[A]) -> list[A]:
         """The peers whose keys are no longer authorized; none if no key has changed since."""

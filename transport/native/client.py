@@ -45,7 +45,11 @@ class ClientStream(SocketStream):
     __slots__ = ("_connector",)
 
     def __init__(
-        self, connector: Connector, connected: _socket.socket, machine: zmtp.Connection, turns: Turns
+        self,
+        connector: Connector,
+        connected: _socket.socket,
+        machine: zmtp.Connection,
+        turns: Turns,
     ) -> None:
         super().__init__(connector.loop, connected, machine, turns, connector.host.received)
         self._connector = connector
@@ -66,7 +70,12 @@ class Connector(ClientEnd):
     gathers = False
 
     def __init__(
-        self, loop: Loop, host: ClientHost, endpoint: str, message: int, keys: ClientKeys | None = None
+        self,
+        loop: Loop,
+        host: ClientHost,
+        endpoint: str,
+        message: int,
+        keys: ClientKeys | None = None,
     ) -> None:
         self.loop = loop
         self.host = host
@@ -168,7 +177,8 @@ class Connector(ClientEnd):
 
     def _try_again(self) -> None:
         if not self._closed:
-            self._timer = self.loop.call_later(random.uniform(1, 1.5) * self._pause, self._dial_again)  # noqa: S311 - no secret
+            pause = random.uniform(1, 1.5) * self._pause  # noqa: S311 - no secret
+            self._timer = self.loop.call_later(pause, self._dial_again)
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     # The connection
@@ -218,7 +228,9 @@ class Connector(ClientEnd):
             self._lives(Liveness.STALLED if self._silent >= BEAT else Liveness.BUSY)
         self._pongs = line.machine.pongs
         if self._silent >= SILENT:
-            line.fail(TimeoutError(f"the server at {self._endpoint} has been silent for {SILENT:g} s"))
+            line.fail(
+                TimeoutError(f"the server at {self._endpoint} has been silent for {SILENT:g} s")
+            )
             return
         # A loop that runs only while a caller waits cannot promise the next PING, so it sends no
         # time to live. A peer with ZMTP 3.0 does not know PING.
@@ -255,7 +267,11 @@ class Connector(ClientEnd):
             if error.theirs == "NULL":
                 return reasons.has_no_keys(at)
         elif isinstance(error, Refused):
-            return reasons.unknown_key(at) if error.reason == UNAUTHORIZED and self._keys is not None else ""
+            return (
+                reasons.unknown_key(at)
+                if error.reason == UNAUTHORIZED and self._keys is not None
+                else ""
+            )
         elif error is None or isinstance(error, ConnectionError):
             return self._broken_off()
         return ""

@@ -62,7 +62,9 @@ class Dialing:
             return
         port = int(self._endpoint.rpartition(":")[2])
         if is_name(host):
-            native.start_thread(partial(_look_up, host, port, self._loop.call_soon_threadsafe, self._found))
+            native.start_thread(
+                partial(_look_up, host, port, self._loop.call_soon_threadsafe, self._found)
+            )
         else:
             self._addresses = _addresses(host, port)
             self._next()
@@ -111,7 +113,9 @@ class Dialing:
         tried.setblocking(False)
         number = tried.connect_ex(address)
         if number in (0, errno.EINPROGRESS):
-            self._tried[tried] = self._loop.watch_writable(tried.fileno(), partial(self._answered, tried))
+            self._tried[tried] = self._loop.watch_writable(
+                tried.fileno(), partial(self._answered, tried)
+            )
             if self._addresses:
                 self._timers.append(self._loop.call_later(STAGGER, self._go_on))
         else:
@@ -131,7 +135,9 @@ class Dialing:
             self._end(tried, "")
 
     def _failed(self, number: int) -> None:
-        self._reason = self._reason or f"no server at {self._endpoint}: {os.strerror(number).lower()}"
+        self._reason = (
+            self._reason or f"no server at {self._endpoint}: {os.strerror(number).lower()}"
+        )
         if self._addresses:
             self._go_on()
         elif not self._tried:
@@ -168,5 +174,7 @@ def _addresses(host: str, port: int) -> list[Address]:
     """The addresses in the order to try them: families alternate, in the system's order."""
     found = native.getaddrinfo(host, port, type=socketlib.SOCK_STREAM)
     families = dict.fromkeys(family for family, *_ in found)
-    by_family = [[(family, address) for kind, *_, address in found if kind == family] for family in families]
+    by_family = [
+        [(family, address) for kind, *_, address in found if kind == family] for family in families
+    ]
     return [one for one in chain.from_iterable(zip_longest(*by_family)) if one is not None]

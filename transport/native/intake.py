@@ -112,7 +112,9 @@ class Intake:
         if served is None or not self._paused:
             return
         if served.kept - self._seen < _LEAST and served.ready_at == 1:
-            served.fail(ZmtpError("an unfinished message was too slow while other connections waited"))
+            served.fail(
+                ZmtpError("an unfinished message was too slow while other connections waited")
+            )
         else:
             self._seen = served.kept
 

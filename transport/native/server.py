@@ -56,9 +56,15 @@ class ServerStream(SocketStream):
     __slots__ = ("_listeners", "age", "key", "peer", "session", "silent", "user")
 
     def __init__(
-        self, listeners: Listeners, connected: _socket.socket, peer: str, mechanism: Mechanism | None = None
+        self,
+        listeners: Listeners,
+        connected: _socket.socket,
+        peer: str,
+        mechanism: Mechanism | None = None,
     ) -> None:
-        machine = zmtp.Connection(b"ROUTER", mechanism or listeners.mechanism(self), bounds=listeners.bounds)
+        machine = zmtp.Connection(
+            b"ROUTER", mechanism or listeners.mechanism(self), bounds=listeners.bounds
+        )
         receive = partial(listeners.host.received, self)
         super().__init__(listeners.loop, connected, machine, listeners.turns, receive)
         self.peer = peer
@@ -238,7 +244,10 @@ class Listeners(ServerEnd):
         if len(self._refused) >= REFUSED:
             next(iter(self._refused)).cut()
         peer = ServerStream(
-            self, connected, name, RefusingMechanism(FULL, b"NULL" if self._admission is None else b"CURVE")
+            self,
+            connected,
+            name,
+            RefusingMechanism(FULL, b"NULL" if self._admission is None else b"CURVE"),
         )
         self._refused[peer] = None
         self._complain(peer, FULL)
@@ -325,5 +334,7 @@ def _name_of(connected: _socket.socket, address: object) -> str:
     option = getattr(socketlib, "SO_PEERCRED", None)
     if option is None:
         return ""
-    process, user, group = struct.unpack("3i", connected.getsockopt(socketlib.SOL_SOCKET, option, 12))
+    process, user, group = struct.unpack(
+        "3i", connected.getsockopt(socketlib.SOL_SOCKET, option, 12)
+    )
     return f"localhost:{user}:{group}:{process}"

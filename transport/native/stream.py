@@ -396,7 +396,9 @@ class SocketStream(ABC):
     def reset(self) -> None:
         """Close with a TCP reset, so that the peer's system drops its unsent data."""
         if not self.closed:
-            self._socket.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.setsockopt(
+                socketlib.SOL_SOCKET, socketlib.SO_LINGER, struct.pack("ii", 1, 0)
+            )
             self.close()
 
 

@@ -32,7 +32,9 @@ class Turns:
     from all connections and not handled yet.
     """
 
-    def __init__(self, loop: Loop, ended: Callable[[], object], unserved: int | None = None) -> None:
+    def __init__(
+        self, loop: Loop, ended: Callable[[], object], unserved: int | None = None
+    ) -> None:
         self._loop = loop
         self.intake = Intake(sys.maxsize, None) if unserved is None else Intake(unserved, Holes())
         self._ended = ended

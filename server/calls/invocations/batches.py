@@ -80,7 +80,14 @@ class BatchedCall(Struct, Handling, eq=False):
     def current(self) -> CurrentCall:
         host, session = self.host, self.session
         return CurrentCall(
-            self.method.name, self.deadline, {}, session.peer, 0, host.app, host.state, user=session.user
+            self.method.name,
+            self.deadline,
+            {},
+            session.peer,
+            0,
+            host.app,
+            host.state,
+            user=session.user,
         )
 
     @property
@@ -152,7 +159,12 @@ class WorkerBatch(Invocation):
     )
 
     def __init__(
-        self, host: BatchHost, session: Session, served: ServedMethod, deadline: float | None, now: float
+        self,
+        host: BatchHost,
+        session: Session,
+        served: ServedMethod,
+        deadline: float | None,
+        now: float,
     ) -> None:
         super().__init__(host, session, 0, served, (), {}, deadline, None, now)
         self.queue = served.batches
@@ -203,7 +215,9 @@ class WorkerBatch(Invocation):
 
     def _submit(self) -> None:
         loop = self.host.loop
-        self.handle = (loop.run_in_thread if self.served.in_thread else loop.run_in_worker)(self._work)
+        self.handle = (loop.run_in_thread if self.served.in_thread else loop.run_in_worker)(
+            self._work
+        )
 
     def _work(self) -> None:
         """Run the batch, or a slice of it. In a worker."""

@@ -72,7 +72,9 @@ class CachedCall(Invocation):
         # Later, since the waiting calls may be cancelled in this same step.
         self.host.post(self._leave if self.flight is None else self._hand_on)
 
-    def landed(self, result: Any, error: BaseException | None, ran: bool) -> tuple[Any, BaseException | None]:
+    def landed(
+        self, result: Any, error: BaseException | None, ran: bool
+    ) -> tuple[Any, BaseException | None]:
         """Store the result of the handler, and complete all waiting calls with it.
 
         Returns the outcome of this call itself.
@@ -117,7 +119,16 @@ class CachedCall(Invocation):
 
     def _again(self) -> CachedCall:
         """A background call that fetches a fresh result, since this call gets a stale one."""
-        call = (self.session, 0, self.served, self.args, self.kwargs, self.deadline, self.options, self.came)
+        call = (
+            self.session,
+            0,
+            self.served,
+            self.args,
+            self.kwargs,
+            self.deadline,
+            self.options,
+            self.came,
+        )
         again = CachedCall(self.key, self.host, *call)
         again.memory = self.memory
         return again
@@ -147,7 +158,9 @@ class CachedCall(Invocation):
 
     def _is_own(self, error: BaseException) -> bool:
         """Whether an error is due to this call's own cancellation or deadline."""
-        return self.ended or (self.deadline is not None and errors.is_a(error, errors.DeadlineExceeded))
+        return self.ended or (
+            self.deadline is not None and errors.is_a(error, errors.DeadlineExceeded)
+        )
 
     def _fitting(self, value: Raw) -> tuple[Any, BaseException | None]:
         """A cached value as the outcome for this call.
@@ -155,7 +168,9 @@ class CachedCall(Invocation):
         Decoded to plain data if there are interceptors.
         """
         try:
-            return self.fitting(value) if self.interception is None else plain(self.fitting(value)), None
+            return self.fitting(value) if self.interception is None else plain(
+                self.fitting(value)
+            ), None
         except errors.ResourceExhausted as error:
             return None, error
         except Exception as error:  # for example, a malformed extension type

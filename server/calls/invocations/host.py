@@ -67,7 +67,9 @@ class CallHost(Protocol):
         All functions queued before the loop's next turn share one wake-up.
         """
 
-    def complete(self, call: Any, result: Any, error: BaseException | None, *, ran: bool = True) -> None:
+    def complete(
+        self, call: Any, result: Any, error: BaseException | None, *, ran: bool = True
+    ) -> None:
         """Finish a call whose handler has ended, or never `ran`.
 
         Replies unless the call has ended for its client.

@@ -235,7 +235,9 @@ class Invocation(Handling):
         """Call the function in the context of this call."""
         return self.own_context.run(self._within, function, args, kwargs)
 
-    def _within(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def _within(
+        self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> T:
         handling.set(self)
         try:
             result = function(*args, **kwargs)
@@ -317,9 +319,7 @@ class Invocation(Handling):
             text = f"the result of {self.method.name} is too large: {error}"
             raise errors.ResourceExhausted(text) from None
         except BaseException as error:
-            text = (
-                f"the result of {self.method.name} cannot be sent: {errors.described(error)}{_advice(result)}"
-            )
+            text = f"the result of {self.method.name} cannot be sent: {errors.described(error)}{_advice(result)}"
             raise errors.RemoteError(errors.name_of(error), text) from None
         if self.method.result_check is not None:
             self.method.result_check(packed)
@@ -455,14 +455,18 @@ class Invocation(Handling):
 
 def out_of_time(call: Any) -> Error:
     """The error that reports a missed deadline to the client."""
-    return Error(call.id, errors.DeadlineExceeded.code, "", f"{call.method.name} did not finish in time")
+    return Error(
+        call.id, errors.DeadlineExceeded.code, "", f"{call.method.name} did not finish in time"
+    )
 
 
 def _advice(result: Any) -> str:
     """A remedy for the error message, if a plain function returned a coroutine or a generator."""
     if type(result) is CoroutineType:
         result.close()
-        return ": a function that returns a coroutine must be `async def`, or inline=True on asyncio"
+        return (
+            ": a function that returns a coroutine must be `async def`, or inline=True on asyncio"
+        )
     if type(result) in (GeneratorType, AsyncGeneratorType):
         return (
             ": a method that streams must be a generator function itself, "

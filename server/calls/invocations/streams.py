@@ -61,7 +61,9 @@ class StreamInvocation(Invocation):
         """Run or resume the generator in its place."""
         method, loop = self.method, self.host.loop
         if method.is_async_stream:
-            self.handle = loop.run_coroutine(self._advance_async(), self._rested_async, self.own_context)
+            self.handle = loop.run_coroutine(
+                self._advance_async(), self._rested_async, self.own_context
+            )
         elif method.executor == "thread":
             self.handle = loop.run_in_thread(self._advance_in_worker)
         else:

@@ -102,7 +102,9 @@ class Maps:
             self._run(Together(host, self._dispatcher.refusals, incoming, served, rows, self._full))
         else:
             name = message.method
-            sliced = SlicedMap(host, incoming, served, rows, partial(self._seconds.__setitem__, name))
+            sliced = SlicedMap(
+                host, incoming, served, rows, partial(self._seconds.__setitem__, name)
+            )
             sliced.begin(self._seconds.get(name, 0.0))
             host.tell(session)
 
@@ -146,7 +148,9 @@ class Maps:
                 self._host.loop.call_after_poll(partial(self._run, together))
                 return
 
-    def _step(self, incoming: IncomingMap, arguments: Iterator[Raw], frames: Sequence[Buffer]) -> None:
+    def _step(
+        self, incoming: IncomingMap, arguments: Iterator[Raw], frames: Sequence[Buffer]
+    ) -> None:
         """Start the next calls, as long as there is time and room."""
         host, own = self._host, incoming.own
         served = self._dispatcher.methods.get(incoming.message.method)

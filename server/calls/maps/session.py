@@ -15,7 +15,17 @@ from msgspec import Raw, structs
 from .... import errors
 from ....backends.base import Handle
 from ....protocol.bounds import BATCH_BYTES
-from ....protocol.messages import Call, Error, Failure, FromServer, Map, Mapped, Reached, Refusal, Reply
+from ....protocol.messages import (
+    Call,
+    Error,
+    Failure,
+    FromServer,
+    Map,
+    Mapped,
+    Reached,
+    Refusal,
+    Reply,
+)
 from ....protocol.server import IncomingCall, Session, SessionState
 from ....protocol.values import pack_together, size
 
@@ -40,9 +50,22 @@ def packed_together(results: list[Any], most: int) -> Raw | None:
 class IncomingMap:
     """The calls of one Map, as one call of its session. `left` calls have not ended."""
 
-    __slots__ = ("came", "deadline", "ended", "id", "known", "left", "message", "own", "place", "session")
+    __slots__ = (
+        "came",
+        "deadline",
+        "ended",
+        "id",
+        "known",
+        "left",
+        "message",
+        "own",
+        "place",
+        "session",
+    )
 
-    def __init__(self, session: Session, message: Map, count: int, now: float, host: ActiveCalls) -> None:
+    def __init__(
+        self, session: Session, message: Map, count: int, now: float, host: ActiveCalls
+    ) -> None:
         self.session = session
         self.id = message.id
         self.ended = False
@@ -61,7 +84,11 @@ class IncomingMap:
     def call(self, place: int, args: Raw) -> Call:
         """The call at `place`, as if it had arrived by itself."""
         message = self.message
-        timeout = None if self.deadline is None else max(1, int((self.deadline - time.monotonic()) * 1000))
+        timeout = (
+            None
+            if self.deadline is None
+            else max(1, int((self.deadline - time.monotonic()) * 1000))
+        )
         options = message.options
         if options is not None:
             key = None if options.key is None else f"{options.key}-{message.first + place}"
@@ -116,7 +143,17 @@ class MapSession(Session):
     The id of a call is its place in the Map.
     """
 
-    __slots__ = ("failures", "go_on", "host", "kept", "map", "results", "seen", "timer", "when_over")
+    __slots__ = (
+        "failures",
+        "go_on",
+        "host",
+        "kept",
+        "map",
+        "results",
+        "seen",
+        "timer",
+        "when_over",
+    )
 
     def __init__(self, incoming: IncomingMap, host: ActiveCalls) -> None:
         self.map = incoming  # first, since `turn` uses it

@@ -146,7 +146,9 @@ class Together:
             self.flushed = now
         if incoming.is_late():
             name = self.served.method.name
-            self._refuse_rest(errors.DeadlineExceeded(f"{name}: its deadline passed before it started"))
+            self._refuse_rest(
+                errors.DeadlineExceeded(f"{name}: its deadline passed before it started")
+            )
         elif full := self.full(incoming.session):
             self._refuse_rest(errors.ResourceExhausted(full))
 

@@ -89,7 +89,11 @@ def test_a_welcome_that_nobody_asked_for_changes_nothing():
 def test_a_call_waits_for_a_link():
     client = Client(open=False)
     asked = client.start(call())
-    assert (asked.link, client.sent(), list(client.machine.table.waiting.values())) == (None, [], [asked])
+    assert (asked.link, client.sent(), list(client.machine.table.waiting.values())) == (
+        None,
+        [],
+        [asked],
+    )
 
 
 def test_the_welcome_sends_the_waiting_calls_in_order():
@@ -179,7 +183,10 @@ def test_a_call_larger_than_the_server_takes_ends_unsent():
     asked = call()
     asked.message.args = pack(["x" * 1_000_000], LIMIT)
     client.start(asked)
-    assert ([type(error) for _, error in asked.outcomes], client.sent()) == ([errors.ResourceExhausted], [])
+    assert ([type(error) for _, error in asked.outcomes], client.sent()) == (
+        [errors.ResourceExhausted],
+        [],
+    )
 
 
 # Answers
@@ -215,7 +222,13 @@ def test_replies_come_in_any_order():
 
 @pytest.mark.parametrize(
     "answer",
-    [Reply(1, raw(1)), Error(1, "UNKNOWN", "X", ""), Refusal(1, "ABORTED", ""), Item(1, raw(1)), End(1)],
+    [
+        Reply(1, raw(1)),
+        Error(1, "UNKNOWN", "X", ""),
+        Refusal(1, "ABORTED", ""),
+        Item(1, raw(1)),
+        End(1),
+    ],
     ids=lambda answer: type(answer).__name__,
 )
 def test_an_answer_over_another_link_is_ignored(answer):
@@ -229,7 +242,12 @@ def test_an_answer_over_another_link_is_ignored(answer):
 def test_an_answer_to_no_call_is_ignored():
     client = Client()
     client.hear(
-        Reply(5, raw(1)), Error(6, "UNKNOWN", "X", ""), Item(7, raw(1)), End(8), Pong(9), Credit(5, 1)
+        Reply(5, raw(1)),
+        Error(6, "UNKNOWN", "X", ""),
+        Item(7, raw(1)),
+        End(8),
+        Pong(9),
+        Credit(5, 1),
     )
     assert client.sent() == []
 
@@ -325,7 +343,11 @@ def test_a_call_refused_unstarted_goes_to_another_open_link():
     first = asked.link
     client.sent(first)
     client.hear(refused(asked), link=first)
-    assert (asked.link is not first, calls(client.sent(asked.link)), asked.outcomes) == (True, [asked.id], [])
+    assert (asked.link is not first, calls(client.sent(asked.link)), asked.outcomes) == (
+        True,
+        [asked.id],
+        [],
+    )
 
 
 def test_a_call_that_is_sent_again_has_a_new_id():
@@ -358,7 +380,11 @@ def test_a_refused_call_waits_for_a_server_that_takes_it():
     asked = client.start(call())
     client.sent()
     client.hear(Drain(), refused(asked))
-    assert (asked.outcomes, asked.link, list(client.machine.table.waiting.values())) == ([], None, [asked])
+    assert (asked.outcomes, asked.link, list(client.machine.table.waiting.values())) == (
+        [],
+        None,
+        [asked],
+    )
 
 
 def test_a_refused_call_that_does_not_wait_ends():
@@ -841,7 +867,11 @@ def test_an_item_that_does_not_fit_ends_the_stream_at_both_ends():
     asked = client.start(call(credit=4, returns=int))
     client.sent()
     client.hear(Item(asked.id, raw("text")), Item(asked.id, raw(1)))
-    assert (type(asked.error), asked.items, client.sent()) == (errors.InvalidArgument, [], [Cancel(asked.id)])
+    assert (type(asked.error), asked.items, client.sent()) == (
+        errors.InvalidArgument,
+        [],
+        [Cancel(asked.id)],
+    )
 
 
 def test_an_item_for_a_call_that_is_no_stream_harms_no_other_call():
@@ -1300,7 +1330,8 @@ def test_whatever_was_heard_what_is_said_can_be_encoded(messages):
     client.start(call())
     client.hear(*messages)
     assert (
-        codec.from_client().decode([bytes(f) for f in codec.Encoder().encode(client.sent())[0]]) is not None
+        codec.from_client().decode([bytes(f) for f in codec.Encoder().encode(client.sent())[0]])
+        is not None
     )
 
 

@@ -36,7 +36,11 @@ from ringback.protocol.messages import (
 )
 from ringback.protocol.values import NOTHING, Unpacker, pack
 
-METHODS = {"read": MethodFlags(readonly=True), "again": MethodFlags(idempotent=True), "write": MethodFlags()}
+METHODS = {
+    "read": MethodFlags(readonly=True),
+    "again": MethodFlags(idempotent=True),
+    "write": MethodFlags(),
+}
 NOW = 100.0
 
 
@@ -77,7 +81,9 @@ class Client:
 
     def call(self, method: str = "write", **options: Any) -> Asked:
         plan = {
-            name: options.pop(name) for name in ("affinity", "hedged", "only", "session") if name in options
+            name: options.pop(name)
+            for name in ("affinity", "hedged", "only", "session")
+            if name in options
         }
         asked = call(method, now=self.now, **options)
         for name, value in plan.items():
@@ -357,7 +363,9 @@ def test_replicas_that_are_all_unwell_leave_reads_to_the_primary():
 
 def said(client: Client, asked: Asked) -> dict[str, int] | None:
     """The versions that the call says."""
-    [message] = [each for each in client.sent(asked.link) if isinstance(each, Call) and each.id == asked.id]
+    [message] = [
+        each for each in client.sent(asked.link) if isinstance(each, Call) and each.id == asked.id
+    ]
     return None if message.options is None else message.options.versions
 
 
@@ -644,7 +652,9 @@ def test_a_server_that_fails_gets_no_calls_for_a_while():
     assert client.places(9) == {0, 2}
 
 
-@pytest.mark.parametrize("code", ["INVALID_ARGUMENT", "ABORTED", "PERMISSION_DENIED", "UNIMPLEMENTED"])
+@pytest.mark.parametrize(
+    "code", ["INVALID_ARGUMENT", "ABORTED", "PERMISSION_DENIED", "UNIMPLEMENTED"]
+)
 def test_an_error_of_the_callers_own_is_no_failure(code):
     client = equal(2)
     for _ in range(40):

@@ -44,7 +44,11 @@ from ringback.protocol.messages import (
 )
 from ringback.protocol.values import NOTHING, Unpacker
 
-METHODS = {"read": MethodFlags(readonly=True), "again": MethodFlags(idempotent=True), "write": MethodFlags()}
+METHODS = {
+    "read": MethodFlags(readonly=True),
+    "again": MethodFlags(idempotent=True),
+    "write": MethodFlags(),
+}
 AT_HAND = 3
 
 picks = st.integers(0, 1000)
@@ -65,7 +69,9 @@ class Servers(RuleBasedStateMachine):
 
     @initialize(
         seed=st.integers(0, 3),
-        roles=st.lists(st.sampled_from(["", "primary", "replica"]), min_size=AT_HAND, max_size=AT_HAND),
+        roles=st.lists(
+            st.sampled_from(["", "primary", "replica"]), min_size=AT_HAND, max_size=AT_HAND
+        ),
     )
     def begin(self, seed: int, roles: list[str]) -> None:
         self.machine = ClientMachine(
@@ -108,7 +114,9 @@ class Servers(RuleBasedStateMachine):
         common.wait_for_ready = wait
         common.attempts = 1 + pick % 5
         deadline = None if timeout is None else self.now + timeout
-        asked = Asked(Call(0, method, NOTHING, credit=4 if kind == "stream" else 0), common, deadline)
+        asked = Asked(
+            Call(0, method, NOTHING, credit=4 if kind == "stream" else 0), common, deadline
+        )
         if kind == "upload":
             asked.extended().upload = Sending()
         if kind == "hedged":
@@ -131,7 +139,9 @@ class Servers(RuleBasedStateMachine):
         wait=st.booleans(),
         pick=picks,
     )
-    def call(self, method: str, timeout: float | None, kinds: list[str], wait: bool, pick: int) -> None:
+    def call(
+        self, method: str, timeout: float | None, kinds: list[str], wait: bool, pick: int
+    ) -> None:
         for kind in kinds:
             self.machine.start_all([self.make(method, timeout, kind, wait, pick)], self.now)
 
@@ -213,7 +223,10 @@ class Servers(RuleBasedStateMachine):
             case "reply":
                 call = self.machine.calls.get(id_)
                 streams = call is not None and call.message.credit
-                return [Reached(id_, {"service": pick}), End(id_) if streams else Reply(id_, raw(1))]
+                return [
+                    Reached(id_, {"service": pick}),
+                    End(id_) if streams else Reply(id_, raw(1)),
+                ]
             case "fail":
                 return [Error(id_, "UNKNOWN", "ValueError", "text")]
             case "abort":
@@ -236,7 +249,8 @@ class Servers(RuleBasedStateMachine):
         self.stopped.clear()
 
     @rule(
-        pick=picks, what=st.sampled_from(["drain", "leave", "lose", "lose", "misunderstand", "part", "join"])
+        pick=picks,
+        what=st.sampled_from(["drain", "leave", "lose", "lose", "misunderstand", "part", "join"]),
     )
     def something_happens(self, pick: int, what: str) -> None:
         if pick % 2:
@@ -340,7 +354,8 @@ class Servers(RuleBasedStateMachine):
             if paused:
                 retries = self.machine.table.retries
                 assert any(
-                    each is one for each in [*(entry[2] for entry in retries._delayed), *retries._waiting]
+                    each is one
+                    for each in [*(entry[2] for entry in retries._delayed), *retries._waiting]
                 )
 
     @invariant()

@@ -15,7 +15,9 @@ def test_who_is_looked_at_while_it_waits_keeps_its_place():
         asked = call()
         asked.settings.wait_for_ready = not impatient
         machine.start_all([asked], 0.0)
-    machine.link_failed(one, "nobody is there")  # those that do not wait may still hope for the other
+    machine.link_failed(
+        one, "nobody is there"
+    )  # those that do not wait may still hope for the other
     machine.link_up(other)
     other.outbox.clear()
     machine.receive(other, [WELCOME], Unpacker(), 0.0)

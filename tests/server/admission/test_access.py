@@ -59,7 +59,9 @@ def test_what_the_rules_allow_works(servers, backend, connected):
     assert client.call("ringback.ping") == "pong"
 
 
-@pytest.mark.parametrize("method", ["mirror", "blob", "fail", "echo", "ringback.stats", "nosuch", ""])
+@pytest.mark.parametrize(
+    "method", ["mirror", "blob", "fail", "echo", "ringback.stats", "nosuch", ""]
+)
 def test_a_call_outside_the_rules_is_refused_alike_whether_its_method_is_there_or_not(
     servers, backend, connected, method
 ):
@@ -73,19 +75,33 @@ def test_a_call_outside_the_rules_is_refused_alike_whether_its_method_is_there_o
 
 def test_a_refused_call_has_not_begun_and_its_arguments_are_not_decoded(servers, backend):
     with asking(servers(backend).endpoint) as client:
-        client.say(Call(1, "fail", Raw(b"\x91\xa2\xff\xff")), Call(2, "add", Raw(b"\x91\xa2\xff\xff")))
+        client.say(
+            Call(1, "fail", Raw(b"\x91\xa2\xff\xff")), Call(2, "add", Raw(b"\x91\xa2\xff\xff"))
+        )
         first, second = client.next(), client.next()
     assert (first.id, first.code, first.started) == (1, "PERMISSION_DENIED", False)
     assert (second.id, second.code) == (2, "INVALID_ARGUMENT")
 
 
-def test_within_the_rules_a_method_that_is_not_there_is_said_to_be_missing(servers, backend, connected):
+def test_within_the_rules_a_method_that_is_not_there_is_said_to_be_missing(
+    servers, backend, connected
+):
     with pytest.raises(errors.MethodNotFound):
         connected(servers(backend).endpoint).call("echo.nosuch")
 
 
-def test_the_welcome_and_the_description_tell_only_of_what_the_client_may_call(servers, backend, connected):
-    mine = ["add", "add_inline", "count", "echo.worker", "marks", "ringback.describe", "ringback.ping"]
+def test_the_welcome_and_the_description_tell_only_of_what_the_client_may_call(
+    servers, backend, connected
+):
+    mine = [
+        "add",
+        "add_inline",
+        "count",
+        "echo.worker",
+        "marks",
+        "ringback.describe",
+        "ringback.ping",
+    ]
     with asking(servers(backend).endpoint) as client:
         assert sorted(client.welcome.methods) == mine
         assert client.welcome.methods["count"].stream
@@ -93,7 +109,9 @@ def test_the_welcome_and_the_description_tell_only_of_what_the_client_may_call(s
     assert sorted(method["name"] for method in described["methods"]) == mine[:5]
 
 
-def test_a_one_way_call_outside_the_rules_is_not_run_and_is_in_the_audit(servers, backend, connected):
+def test_a_one_way_call_outside_the_rules_is_not_run_and_is_in_the_audit(
+    servers, backend, connected
+):
     server, name = servers(backend), f"note of {backend}"
     client = connected(server.endpoint)
     eventually(lambda: client.notify("marked_inline", name, 1) or "marked_inline" in server.log)
@@ -113,7 +131,9 @@ def test_each_refusal_is_a_line_of_the_audit_with_its_fields(servers, backend, c
     assert line["message"] == f"refused anonymous at {line['peer']}: may not call {method!r}"
 
 
-def test_a_flood_of_refusals_is_logged_within_bounds_and_with_bounded_lines(servers, backend, connected):
+def test_a_flood_of_refusals_is_logged_within_bounds_and_with_bounded_lines(
+    servers, backend, connected
+):
     server = servers(backend)
     client = connected(server.endpoint)
     before = len(server.log)
@@ -140,6 +160,7 @@ def test_options_of_a_refused_call_do_not_matter(servers, backend):
     with asking(servers(backend).endpoint) as client:
         options = CallOptions(priority=1 << 40, key="k", metadata={"a": 1})
         client.say(
-            Notify("pay", Raw(b"\x90"), None, options), Call(1, "pay", Raw(b"\x90"), None, 1, 5, options)
+            Notify("pay", Raw(b"\x90"), None, options),
+            Call(1, "pay", Raw(b"\x90"), None, 1, 5, options),
         )
         assert client.next().code == "PERMISSION_DENIED"

@@ -50,9 +50,13 @@ def service() -> ringback.Service:
     return service
 
 
-def serving(service: ringback.Service, path: Path, rules: str, **options: object) -> ringback.Server:
+def serving(
+    service: ringback.Service, path: Path, rules: str, **options: object
+) -> ringback.Server:
     path.write_text(rules)
-    return ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", access=path, **options)
+    return ringback.Server(
+        service, "tcp://127.0.0.1:*", backend="threading", access=path, **options
+    )
 
 
 def rule(who: str, methods: str, more: str = "") -> str:
@@ -84,8 +88,14 @@ def test_who_may_call_nothing_learns_nothing(named, service, tmp_path):
         ) as server,
         asking(server.endpoint) as client,
     ):
-        assert (client.welcome.service, client.welcome.methods, client.welcome.about) == ("", {}, None)
-        client.say(Call(1, "ringback.describe", Raw(b"\x90")), Call(2, "ringback.ping", Raw(b"\x90")))
+        assert (client.welcome.service, client.welcome.methods, client.welcome.about) == (
+            "",
+            {},
+            None,
+        )
+        client.say(
+            Call(1, "ringback.describe", Raw(b"\x90")), Call(2, "ringback.ping", Raw(b"\x90"))
+        )
         assert client.next().code == "PERMISSION_DENIED"
         assert client.next().result is not None
 
@@ -117,7 +127,12 @@ def test_a_noisy_caller_does_not_hide_another_from_the_audit(named, service, tmp
 def test_a_priority_is_bounded_by_the_rule(named, service, tmp_path):
     rules = rule("'alice'", "'*'", "max_priority = 10") + rule("'bob'", "'*'")
     with serving(service, tmp_path / "access.toml", rules) as server:
-        for user, asked, given in (("alice", 50, 10), ("alice", 7, 7), ("alice", -50, -50), ("bob", 50, 50)):
+        for user, asked, given in (
+            ("alice", 50, 10),
+            ("alice", 7, 7),
+            ("alice", -50, -50),
+            ("bob", 50, 50),
+        ):
             named["user"] = user
             with connect(server.endpoint) as client:
                 assert client.options(priority=asked).call("priority") == given
@@ -128,13 +143,18 @@ def test_new_rules_hold_for_clients_that_are_connected_and_broken_ones_do_not(
 ):
     named["user"] = "alice"
     path = tmp_path / "access.toml"
-    with serving(service, path, rule("'alice'", "'add'")) as server, connect(server.endpoint) as client:
+    with (
+        serving(service, path, rule("'alice'", "'add'")) as server,
+        connect(server.endpoint) as client,
+    ):
         assert refused(client, "pay")
         path.write_text(rule("'alice'", "'pay', 'ringback.stats'"))
         eventually(lambda: refused(client, "add"))
         assert client.call("pay", 7) == 7
         path.write_text("[[rule]]\nwho = 1")
-        eventually(lambda: any("the old ones stay" in record.getMessage() for record in caplog.records))
+        eventually(
+            lambda: any("the old ones stay" in record.getMessage() for record in caplog.records)
+        )
         assert client.call("pay", 7) == 7
         assert refused(client, "add")
 
@@ -142,9 +162,9 @@ def test_new_rules_hold_for_clients_that_are_connected_and_broken_ones_do_not(
 def test_a_pattern_that_fits_no_method_is_told_at_the_start(service, tmp_path, caplog):
     with serving(service, tmp_path / "access.toml", rule("'alice'", "'add', 'apy'")):
         pass
-    assert [record.getMessage() for record in caplog.records if "no method fits" in record.getMessage()] == [
-        f"access rules {tmp_path / 'access.toml'}: no method fits rule 1: 'apy'"
-    ]
+    assert [
+        record.getMessage() for record in caplog.records if "no method fits" in record.getMessage()
+    ] == [f"access rules {tmp_path / 'access.toml'}: no method fits rule 1: 'apy'"]
 
 
 def test_interceptors_see_only_what_was_let_in(named, service, tmp_path):
@@ -169,7 +189,10 @@ def test_interceptors_see_only_what_was_let_in(named, service, tmp_path):
 def test_what_is_refused_is_counted(named, service, tmp_path):
     named["user"] = "alice"
     rules = rule("'alice'", "'add', 'ringback.*'")
-    with serving(service, tmp_path / "access.toml", rules) as server, connect(server.endpoint) as client:
+    with (
+        serving(service, tmp_path / "access.toml", rules) as server,
+        connect(server.endpoint) as client,
+    ):
         assert refused(client, "pay")
         client.notify("pay", 1)
         assert client.call("ringback.stats")["methods"]["pay"]["refused"] == 2

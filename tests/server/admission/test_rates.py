@@ -17,7 +17,9 @@ def outcomes(client, calls: int) -> list[type]:
     return [type(future.exception(SOON)) for future in futures]
 
 
-def test_what_is_over_the_rate_is_refused_and_others_are_not_touched(start_server, connected, backend):
+def test_what_is_over_the_rate_is_refused_and_others_are_not_touched(
+    start_server, connected, backend
+):
     server = start_server(backend, "service", "--rate", "0.5", "--burst", "20")
     greedy, polite = connected(server.endpoint), connected(server.endpoint)
     began = time.monotonic()
@@ -99,7 +101,9 @@ def test_a_call_that_is_over_the_rate_goes_to_another_server(start_server, conne
         assert client.call("add", 1, 2) == 3
 
 
-@pytest.mark.parametrize("options", [{"rate": 0}, {"rate": -1}, {"burst": 5}, {"rate": 1, "burst": 0}])
+@pytest.mark.parametrize(
+    "options", [{"rate": 0}, {"rate": -1}, {"burst": 5}, {"rate": 1, "burst": 0}]
+)
 def test_rates_that_are_none_are_refused(options):
     with pytest.raises(errors.UsageError, match=r"(rate|burst)"):
         ringback.Server(ringback.Service("few"), **options)

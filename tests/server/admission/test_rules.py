@@ -96,14 +96,21 @@ def test_a_key_called_anonymous_is_not_who_has_none():
 
 names = st.text("ab.*?", min_size=1, max_size=4)
 rules_of_any_kind = st.lists(
-    st.tuples(st.lists(names, min_size=1, max_size=3), st.lists(names, min_size=1, max_size=3)), max_size=4
+    st.tuples(st.lists(names, min_size=1, max_size=3), st.lists(names, min_size=1, max_size=3)),
+    max_size=4,
 )
 
 
 @settings(deadline=None, max_examples=300)
-@given(rules_of_any_kind, st.text("ab.", min_size=1, max_size=4), st.text("ab.", min_size=1, max_size=4))
+@given(
+    rules_of_any_kind,
+    st.text("ab.", min_size=1, max_size=4),
+    st.text("ab.", min_size=1, max_size=4),
+)
 def test_a_call_is_allowed_if_and_only_if_some_rule_has_user_and_method(given_rules, user, method):
-    rules = [AccessRule(n, tuple(who), tuple(methods)) for n, (who, methods) in enumerate(given_rules, 1)]
+    rules = [
+        AccessRule(n, tuple(who), tuple(methods)) for n, (who, methods) in enumerate(given_rules, 1)
+    ]
     fitting = [
         rule
         for rule in rules
@@ -192,7 +199,9 @@ def test_a_broken_file_leaves_the_old_rules_and_is_complained_of_once(path, capl
 
 
 def test_patterns_that_fit_no_method_are_told():
-    rules = AccessRules([AccessRule(1, ("*",), ("balance", "balanze")), AccessRule(2, ("*",), ("a*",))])
+    rules = AccessRules(
+        [AccessRule(1, ("*",), ("balance", "balanze")), AccessRule(2, ("*",), ("a*",))]
+    )
     assert rules.unused(["balance", "b"]) == ["rule 1: 'balanze'", "rule 2: 'a*'"]
 
 

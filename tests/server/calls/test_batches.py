@@ -44,7 +44,10 @@ class Caller:
     def calls(self, method: str, *rows: tuple[Any, ...], timeout: int | None = None) -> list[Call]:
         first = self.last + 1
         self.last += len(rows)
-        return [Call(number, method, args(*row), None, timeout) for number, row in enumerate(rows, first)]
+        return [
+            Call(number, method, args(*row), None, timeout)
+            for number, row in enumerate(rows, first)
+        ]
 
     def fire(self, *calls: Call) -> list[int]:
         """In one message. Returns their numbers."""
@@ -61,7 +64,9 @@ class Caller:
                 if type(message) in (Reply, Error, Refusal):
                     assert message.id not in self.ended
                     failed = type(message) is not Reply
-                    self.ended[message.id] = (message.code, message.message) if failed else message.result
+                    self.ended[message.id] = (
+                        (message.code, message.message) if failed else message.result
+                    )
         return [plain(one) if isinstance(one, Raw) else one for one in map(self.ended.get, wanted)]
 
     def ask(self, method: str, *values: Any) -> Any:
@@ -121,7 +126,9 @@ def test_what_has_ended_is_answered_while_the_next_call_waits(caller):
 def test_the_time_of_what_is_answered_while_the_next_call_waits_is_noted(caller):
     for turn in ("a", "b"):
         other = caller.calls("rests", (0.0005,))  # which ends before the loop has looked twice
-        numbers = caller.fire(*other, *caller.calls("seventh_waits", *[(turn, n) for n in range(8)]))
+        numbers = caller.fire(
+            *other, *caller.calls("seventh_waits", *[(turn, n) for n in range(8)])
+        )
         caller.outcomes(numbers[:8])
         times = sum(caller.ask("ringback.stats")["methods"]["seventh_waits"]["times"])
         assert times >= 1
@@ -147,7 +154,9 @@ def test_what_a_call_leaves_behind_reaches_no_other(caller, backend):
 def test_interceptors_see_each_call(start_server, backend):
     with Dealer(start_server(backend, "watched", path=SERVICE).endpoint) as dealer:
         caller = Caller(dealer)
-        assert caller.outcomes(caller.fire(*caller.calls("passes", *numbered(10)))) == list(range(10))
+        assert caller.outcomes(caller.fire(*caller.calls("passes", *numbered(10)))) == list(
+            range(10)
+        )
         assert caller.ask("intercepted") == 10
 
 
@@ -191,7 +200,10 @@ def test_calls_whose_time_is_over_before_they_begin_do_not_run(one_worker, metho
     numbers = one_worker.fire(*one_worker.calls(method, *numbered(10), timeout=timeout))
     assert {code for code, _ in one_worker.outcomes(numbers)} == {"DEADLINE_EXCEEDED"}
     one_worker.ask("opens", "a")
-    assert one_worker.outcomes(one_worker.fire(*one_worker.calls(method, *numbered(2, 20)))) == [20, 21]
+    assert one_worker.outcomes(one_worker.fire(*one_worker.calls(method, *numbered(2, 20)))) == [
+        20,
+        21,
+    ]
     assert one_worker.ask("ran") == [20, 21]
 
 
@@ -245,7 +257,9 @@ def test_calls_of_a_client_that_has_gone_do_not_begin(one_worker, serve):
 
 def test_a_limit_bounds_what_runs_at_once(start_server, backend):
     path = SERVICE.with_name("mapped.py")
-    with Dealer(start_server(backend, "service", "--state", "memory://", path=path).endpoint) as dealer:
+    with Dealer(
+        start_server(backend, "service", "--state", "memory://", path=path).endpoint
+    ) as dealer:
         caller = Caller(dealer)
         caller.outcomes(caller.fire(*caller.calls("limited", *[(0.02,)] * 20)))
         assert caller.ask("most") == 2
@@ -265,7 +279,11 @@ def test_each_call_counts_for_the_bounds(serve, option):
         assert {code for code, _ in outcomes[taken:]} == {"RESOURCE_EXHAUSTED"}
         # As many as of calls that come one in each message.
         held = caller.fire(*caller.calls("holds", ("b",)))
-        singly = [number for _ in range(120) for number in caller.fire(*caller.calls("says", ("x" * 1900,)))]
+        singly = [
+            number
+            for _ in range(120)
+            for number in caller.fire(*caller.calls("says", ("x" * 1900,)))
+        ]
         caller.ask("opens", "b")
         assert caller.outcomes(singly).count(1900) == taken
         caller.outcomes(held)

@@ -145,7 +145,9 @@ def test_what_is_given_up_by_all_begins_anew(client):
 
 def test_what_is_stale_is_the_answer_while_one_refresh_runs(client):
     client.call("soon_stale", "a")
-    eventually(lambda: client.call("soon_stale", "a") and counts(client, "soon_stale")["stale"] >= 3)
+    eventually(
+        lambda: client.call("soon_stale", "a") and counts(client, "soon_stale")["stale"] >= 3
+    )
     assert [client.call("soon_stale", "a"), client.call("runs", "a")] == [1, 2]
 
 
@@ -281,7 +283,8 @@ def test_servers_that_share_a_state_store_share_what_is_invalidated(
 ):
     options = ("service", "--state", f"sqlite:///{tmp_path}/state.db")
     one, two = (
-        connected(start_server(backend, *options, path=SERVICE).endpoint, timeout=SOON) for _ in range(2)
+        connected(start_server(backend, *options, path=SERVICE).endpoint, timeout=SOON)
+        for _ in range(2)
     )
     assert two.call("plain", "a") == 1
     one.call("forget", ["plain"])

@@ -16,7 +16,17 @@ from faulty import RAISED
 from msgspec import Raw
 from processes import TESTS, ServerProcess
 from raw import Dealer, args, value
-from ringback.protocol.messages import Call, CallOptions, Cancel, Credit, End, Error, Item, Refusal, Reply
+from ringback.protocol.messages import (
+    Call,
+    CallOptions,
+    Cancel,
+    Credit,
+    End,
+    Error,
+    Item,
+    Refusal,
+    Reply,
+)
 from ringback.protocol.values import STREAM
 
 FAULTY = TESTS / "faulty.py"
@@ -140,7 +150,9 @@ def test_whatever_reads_an_argument_may_raise(peers, method, given):
 
 
 def test_a_value_that_cannot_be_read_is_refused_by_name_too(peers):
-    outcome = peers.last_of(lambda number: [Call(number, "takes_anything", args(1), {"other": BAD_TIME})])
+    outcome = peers.last_of(
+        lambda number: [Call(number, "takes_anything", args(1), {"other": BAD_TIME})]
+    )
     assert outcome.message.startswith("takes_anything: argument 'other'")
 
 
@@ -227,7 +239,8 @@ def test_a_future_that_raises_is_the_outcome_of_its_call(peers, method):
 
 
 @pytest.mark.parametrize(
-    ("method", "advice"), [("gives_coroutine", "`async def`"), ("gives_generator", "generator function")]
+    ("method", "advice"),
+    [("gives_coroutine", "`async def`"), ("gives_generator", "generator function")],
 )
 def test_what_another_kind_of_handler_gives_is_told_so(peers, method, advice):
     assert advice in peers.outcome(method, "ValueError").message
@@ -260,7 +273,8 @@ def test_what_goes_wrong_when_a_call_is_cancelled_harms_no_other(peers, backend)
     with pytest.raises(AssertionError, match="no answer"):
         peers.last_of(messages)
     assert isinstance(
-        peers.last_of(lambda number: [Cancel(sent[0]), Call(number, "raises", args("KeyError"))]), Error
+        peers.last_of(lambda number: [Cancel(sent[0]), Call(number, "raises", args("KeyError"))]),
+        Error,
     )
     assert peers.server.logged("cancelled_badly raised when it was cancelled")
 

@@ -83,7 +83,9 @@ def test_what_an_interceptor_sets_is_seen_by_the_handler_of_its_call_alone(inter
 
 
 def test_what_an_interceptor_sets_is_seen_by_a_stream(intercepted):
-    assert list(intercepted.options(metadata={"name": "ada"}).stream("now_in_stream")) == [["ada", 28]]
+    assert list(intercepted.options(metadata={"name": "ada"}).stream("now_in_stream")) == [
+        ["ada", 28]
+    ]
     assert list(intercepted.stream("now_in_stream")) == [NOTHING_SET]
 
 
@@ -103,7 +105,9 @@ def test_what_an_interceptor_of_a_client_sets_is_not_seen_by_its_caller(client, 
     assert who.get() == "nobody"
 
 
-def test_a_duplicate_call_has_left_its_context_when_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_duplicate_call_has_left_its_context_when_it_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Where its worker rests after it has said so, another worker may look again before it goes on."""
     service, first, tried = ringback.Service("once"), threading.Event(), threading.Event()
 
@@ -117,7 +121,9 @@ def test_a_duplicate_call_has_left_its_context_when_it_waits(monkeypatch: pytest
 
     def watched(self: Posted, function: Callable[..., object], *args: Any) -> None:
         if function.__name__ == "postpone":
-            args[0].own_context.run(lambda: None)  # which raises RuntimeError where it is still entered
+            args[0].own_context.run(
+                lambda: None
+            )  # which raises RuntimeError where it is still entered
             tried.set()
         post(self, function, *args)
 

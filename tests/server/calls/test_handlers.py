@@ -129,7 +129,9 @@ def test_the_thread_of_a_handler_is_its_kinds(client) -> None:
     assert client.call("block_in_thread", 0.0) != loop
 
 
-def test_an_inline_handler_that_blocks_is_logged_with_its_name(server: ServerProcess, client) -> None:
+def test_an_inline_handler_that_blocks_is_logged_with_its_name(
+    server: ServerProcess, client
+) -> None:
     client.call("block_inline", 0.5)
     assert server.logged("block_inline has blocked the event loop")
 
@@ -140,7 +142,9 @@ def test_a_handler_knows_its_call(client, method: str) -> None:
     facts = next(view.stream(method)) if method == "facts_stream" else view.call(method)
     assert facts["method"] == method
     if method == "facts_stream":
-        assert facts["remaining"] is None  # for a stream the timeout is that of the gap between items
+        assert (
+            facts["remaining"] is None
+        )  # for a stream the timeout is that of the gap between items
     else:
         assert 0 < facts["remaining"] <= 9
     assert (facts["metadata"], facts["priority"], facts["app"]) == ({"a": 1}, 4, None)
@@ -169,7 +173,9 @@ def test_a_lifespan_surrounds_serving_and_its_value_is_the_app(
     assert server.process.stdout.read().decode().splitlines() == ["lifespan: ends"]
 
 
-def test_a_lifespan_that_fails_stops_the_start_with_one_line(backend: str, run_program, tmp_path) -> None:
+def test_a_lifespan_that_fails_stops_the_start_with_one_line(
+    backend: str, run_program, tmp_path
+) -> None:
     (tmp_path / "broken.py").write_text(
         "import ringback\n"
         "service = ringback.Service('broken')\n"
@@ -269,7 +275,9 @@ def bad(value: {annotation}): return value
 """
 
 
-@pytest.mark.parametrize("annotation", ["'NoSuchType'", "Point | Other"], ids=["unknown", "uncheckable"])
+@pytest.mark.parametrize(
+    "annotation", ["'NoSuchType'", "Point | Other"], ids=["unknown", "uncheckable"]
+)
 def test_a_bad_annotation_stops_the_start_with_one_line(
     backend: str, run_program, tmp_path, annotation: str
 ) -> None:

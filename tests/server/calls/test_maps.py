@@ -14,7 +14,17 @@ from msgspec import Raw
 from processes import SOON, eventually
 from raw import Dealer, Watch, args, resident
 from ringback import errors
-from ringback.protocol.messages import Call, Cancel, Fault, Item, Map, Mapped, Refusal, Reply, Welcome
+from ringback.protocol.messages import (
+    Call,
+    Cancel,
+    Fault,
+    Item,
+    Map,
+    Mapped,
+    Refusal,
+    Reply,
+    Welcome,
+)
 from ringback.testing import call_context
 
 SERVICE = Path(__file__).with_name("mapped.py")
@@ -22,7 +32,9 @@ SERVICE = Path(__file__).with_name("mapped.py")
 
 @pytest.fixture
 def server(start_server, backend):
-    return start_server(backend, "service", "--resource", "gpu=1", "--state", "memory://", path=SERVICE)
+    return start_server(
+        backend, "service", "--resource", "gpu=1", "--state", "memory://", path=SERVICE
+    )
 
 
 @pytest.fixture
@@ -124,7 +136,9 @@ def test_each_call_has_a_key_of_its_own(client):
     assert list(view.map("pay", names, chunksize=2)) == names
     assert view.options(idempotency_key="k-4").call("pay", "e") == "e"
     assert sorted(client.call("told")) == names
-    assert list(client.map("pay", names)) == names  # without a key of the caller's each has a new one
+    assert (
+        list(client.map("pay", names)) == names
+    )  # without a key of the caller's each has a new one
     assert sorted(client.call("told")) == sorted(names * 2)
 
 
@@ -237,7 +251,9 @@ def mapped(dealer: Dealer, count: int, id_: int) -> tuple[dict[int, object], dic
         for message in heard:
             if type(message) is Mapped and message.id == id_:
                 failures = message.failures or {}
-                for place, result in enumerate(msgspec.msgpack.decode(message.results), message.first):
+                for place, result in enumerate(
+                    msgspec.msgpack.decode(message.results), message.first
+                ):
                     assert place not in results
                     assert place not in codes
                     if place in failures:

@@ -63,14 +63,21 @@ def test_a_model_arrives_and_comes_back_as_one(backend: str, sent: Any) -> None:
     with serving(service, backend) as client:
         assert client.options(returns=Order).call("order", sent) == sent
         assert client.options(returns=dict[str, Order]).call("first", [sent]) == {"first": sent}
-        assert client.call("order", SMALL)["amount"] == 2  # as plain data where no type is asked for
-        assert client.call("names", iter([Item(name=name, price=Decimal(1)) for name in "abc"])) == [
+        assert (
+            client.call("order", SMALL)["amount"] == 2
+        )  # as plain data where no type is asked for
+        assert client.call(
+            "names", iter([Item(name=name, price=Decimal(1)) for name in "abc"])
+        ) == [
             "a",
             "b",
             "c",
         ]
         found = list(client.options(returns=Item).stream("items", 2))
-        assert found == [Item(name="0", price=Decimal("1.10")), Item(name="1", price=Decimal("1.10"))]
+        assert found == [
+            Item(name="0", price=Decimal("1.10")),
+            Item(name="1", price=Decimal("1.10")),
+        ]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +91,9 @@ def test_a_model_arrives_and_comes_back_as_one(backend: str, sent: Any) -> None:
 )
 def test_what_a_model_refuses_is_an_argument_that_is_refused(given: Any, says: str) -> None:
     with serving(service) as client:
-        with pytest.raises(errors.InvalidArgument, match=f"order: argument 'order': (.|\\n)*{says}"):
+        with pytest.raises(
+            errors.InvalidArgument, match=f"order: argument 'order': (.|\\n)*{says}"
+        ):
             client.call("order", given)
         with pytest.raises(errors.InvalidArgument, match=says):
             client.call("first", [given])
@@ -95,7 +104,9 @@ class Plain:
     pass
 
 
-@pytest.mark.parametrize("kind", [Plain, list[Plain], dict[str, Plain], threading.Thread, Callable[[], int]])
+@pytest.mark.parametrize(
+    "kind", [Plain, list[Plain], dict[str, Plain], threading.Thread, Callable[[], int]]
+)
 def test_an_annotation_that_no_value_can_meet_is_refused_before_the_start(kind: Any) -> None:
     made = ringback.Service("wrong")
 
@@ -104,7 +115,8 @@ def test_an_annotation_that_no_value_can_meet_is_refused_before_the_start(kind: 
     take.__annotations__ = {"value": kind}
     made.method(take)
     with pytest.raises(
-        UsageError, match=r"method 'take': (value is annotated wrongly: no value that is sent|values cannot)"
+        UsageError,
+        match=r"method 'take': (value is annotated wrongly: no value that is sent|values cannot)",
     ):
         made.prepare()
 
@@ -198,7 +210,9 @@ def test_a_model_is_asked_once_and_answers_briefly() -> None:
         assert asked == [7, 8]
         with pytest.raises(errors.InvalidArgument, match="200,000 validation errors for Numbers"):
             client.call("take", {"numbers": ["x"] * 200_000})
-        with pytest.raises(errors.InvalidArgument, match=r"numbers\.0: .*numbers\.4: [^;]*; and 5 more$"):
+        with pytest.raises(
+            errors.InvalidArgument, match=r"numbers\.0: .*numbers\.4: [^;]*; and 5 more$"
+        ):
             client.call("take", {"numbers": ["x"] * 10})
 
 

@@ -78,7 +78,11 @@ class Peer:
         return self._unread.pop(0)
 
     def ask(
-        self, method: str, *args: object, versions: dict[str, int] | None = None, timeout: float | None = None
+        self,
+        method: str,
+        *args: object,
+        versions: dict[str, int] | None = None,
+        timeout: float | None = None,
     ) -> int:
         """Send a call, perhaps with versions; its id."""
         number = next(self._numbers)
@@ -125,7 +129,9 @@ def servers(backend: str, url: str) -> Iterator[tuple[ServerProcess, ServerProce
     made = []
     try:
         for role in ("primary", "replica"):
-            made.append(ServerProcess(backend, "service", "--state", url, "--role", role, path=SERVICE))
+            made.append(
+                ServerProcess(backend, "service", "--state", url, "--role", role, path=SERVICE)
+            )
         yield made[0], made[1]
         assert [server.stop() for server in made] == [0, 0]
     finally:
@@ -169,7 +175,9 @@ def reached(said: list[object]) -> int:
 
 
 @pytest.mark.parametrize("method", WRITES)
-def test_who_asks_is_told_the_version_of_what_was_written_just_before_the_answer(primary, url, key, method):
+def test_who_asks_is_told_the_version_of_what_was_written_just_before_the_answer(
+    primary, url, key, method
+):
     said = primary.call(method, key, 1, versions={})
     with ringback.open_state(url) as state:
         assert reached(said) >= state.read(key).version > 0
@@ -211,7 +219,8 @@ def test_who_is_given_what_came_of_its_key_is_told_the_version_of_that(
     backend, start_server, peers, url, key
 ):
     first, second = (
-        Peer(start_server(backend, "service", "--state", url, path=SERVICE).endpoint) for _ in range(2)
+        Peer(start_server(backend, "service", "--state", url, path=SERVICE).endpoint)
+        for _ in range(2)
     )
     peers += [first, second]
     options = CallOptions(versions={}, key=key)
@@ -416,14 +425,17 @@ def test_a_replica_leaves_the_state_that_it_was_given_open_and_can_be_started_ag
 
 def test_what_is_invalidated_at_a_replica_reaches_the_primary(service, url, key):
     def server(role: str) -> ringback.Server:
-        return ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", state=url, role=role)
+        return ringback.Server(
+            service, "tcp://127.0.0.1:*", backend="threading", state=url, role=role
+        )
 
     with server("replica"), ringback.open_state(url) as state:
         before = state.version()
         service.invalidate(key)
         eventually(
             lambda: any(
-                each.key.endswith(f"/{key}") for each in state.changes("ringback.invalidated/", since=before)
+                each.key.endswith(f"/{key}")
+                for each in state.changes("ringback.invalidated/", since=before)
             )
         )
 

@@ -88,7 +88,9 @@ def test_items_are_what_the_annotation_says(backend: str, method: str) -> None:
     with serving(service, backend) as client:
         assert list(client.stream(method, [RIGHT, RIGHT])) == [RIGHT, RIGHT]
         found = []
-        with pytest.raises(errors.RemoteError, match=f"an item of {method} does not match its annotation"):
+        with pytest.raises(
+            errors.RemoteError, match=f"an item of {method} does not match its annotation"
+        ):
             found.extend(client.stream(method, [RIGHT, WRONG]))
         with client.stream(method, [RIGHT, WRONG]) as stream:
             assert next(stream) == RIGHT

@@ -85,7 +85,10 @@ def test_arguments_are_an_object_and_results_have_their_types() -> None:
     }
     assert schema["result"] == {"$ref": "#/$defs/Order"}
     assert schema["$defs"].keys() == {"Order", "Item", "Size"}
-    assert schema["$defs"]["Item"]["properties"]["size"] == {"$ref": "#/$defs/Size", "default": "small"}
+    assert schema["$defs"]["Item"]["properties"]["size"] == {
+        "$ref": "#/$defs/Size",
+        "default": "small",
+    }
     assert schema["$defs"]["Size"]["enum"] == ["large", "small"]
 
 

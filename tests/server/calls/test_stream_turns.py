@@ -72,7 +72,9 @@ def test_a_client_with_many_streams_does_not_delay_others(place: Place) -> None:
     place.turns.add(One("c", 0))
     assert len(place.submitted) == AHEAD
     order = list(map(repr, place.begin()))
-    assert sorted(order) == sorted([*(f"a{number}" for number in range(1000)), "b0", "b1", "b2", "c0"])
+    assert sorted(order) == sorted(
+        [*(f"a{number}" for number in range(1000)), "b0", "b1", "b2", "c0"]
+    )
     for client in "abc":
         own = [name for name in order if name[0] == client]
         assert own == sorted(own, key=lambda name: int(name[1:]))

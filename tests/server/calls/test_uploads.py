@@ -14,7 +14,18 @@ import ringback
 from asking import Asking, asking
 from processes import SOON
 from ringback import errors
-from ringback.protocol.messages import Call, Cancel, Credit, End, Error, Item, Ping, Pong, Refusal, Reply
+from ringback.protocol.messages import (
+    Call,
+    Cancel,
+    Credit,
+    End,
+    Error,
+    Item,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+)
 from ringback.protocol.values import STREAM, pack, pack_args
 
 BOUND = 1 << 20
@@ -146,7 +157,9 @@ def test_an_item_of_too_many_elements_ends_its_call_alone():
         ringback.connect(server.endpoint, timeout=SOON) as client,
     ):
         held = client.fire("count", iter(["a", "b"]))
-        with pytest.raises(errors.ResourceExhausted, match="an item has more than 524,288 elements"):
+        with pytest.raises(
+            errors.ResourceExhausted, match="an item has more than 524,288 elements"
+        ):
             client.call("never", iter([[0] * 600_000]))
         reads.set()
         assert held.result(SOON) == 2

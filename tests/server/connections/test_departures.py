@@ -56,7 +56,9 @@ def test_calls_that_were_given_up_leave_nothing_that_has_to_be_collected():
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.01)  # the turn in which the last of them has ended
             mine = [each for each in gc.get_objects() if isinstance(each, Invocation)]
-            return sum(each.method.name == "wait" for each in mine)  # and not of other tests of this process
+            return sum(
+                each.method.name == "wait" for each in mine
+            )  # and not of other tests of this process
 
     try:
         assert asyncio.run(main()) == 0

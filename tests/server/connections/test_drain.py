@@ -70,7 +70,9 @@ def test_a_call_after_sigterm_is_unavailable_and_was_not_started(
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_stops_at_once(backend: str, start_server, connected, first: signal.Signals) -> None:
+def test_a_second_signal_stops_at_once(
+    backend: str, start_server, connected, first: signal.Signals
+) -> None:
     server = start_server(backend)
     client = connected(server.endpoint)
     future = client.fire("nap", 30.0)
@@ -87,7 +89,9 @@ def test_a_second_signal_stops_at_once(backend: str, start_server, connected, fi
 
 
 @pytest.mark.parametrize("method", ["nap", "work"])
-def test_a_drain_that_takes_too_long_exits_with_1(backend: str, start_server, connected, method: str) -> None:
+def test_a_drain_that_takes_too_long_exits_with_1(
+    backend: str, start_server, connected, method: str
+) -> None:
     server = start_server(backend, "service", "--drain-timeout", "0.5")
     client = connected(server.endpoint)
     future = client.fire(method, 20.0)

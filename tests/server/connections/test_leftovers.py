@@ -26,7 +26,9 @@ def test_a_timeout_that_a_handler_has_left_behind_reaches_no_other_call(client, 
     assert [one.result() for one in others] == [0.3] * 5
 
 
-@pytest.mark.parametrize(("method", "told"), [("stops_loop", "stopped"), ("leaves_task_that_exits", "left")])
+@pytest.mark.parametrize(
+    ("method", "told"), [("stops_loop", "stopped"), ("leaves_task_that_exits", "left")]
+)
 def test_a_loop_that_a_handler_would_end_goes_on(client, method, told):
     for _ in range(3):
         assert client.call(method) == told

@@ -19,7 +19,9 @@ from ringback.protocol.messages import Call, Fault, Ping, Pong
 MANY = 600_000
 
 
-def test_a_call_with_too_many_elements_is_refused_and_its_client_goes_on(start_server, connected, backend):
+def test_a_call_with_too_many_elements_is_refused_and_its_client_goes_on(
+    start_server, connected, backend
+):
     server = start_server(backend, "service", "--max-elements", str(MANY))
     client = connected(server.endpoint)
     assert len(client.call("echo", [0] * (MANY - 100))) == MANY - 100
@@ -82,11 +84,15 @@ def test_limits_are_options_of_the_command(start_server, connected, backend):
 
 
 def test_one_client_cannot_fill_the_server(start_server, connected, backend):
-    greedy, other = map(connected, [start_server(backend, "service", "--max-in-flight", "20").endpoint] * 2)
+    greedy, other = map(
+        connected, [start_server(backend, "service", "--max-in-flight", "20").endpoint] * 2
+    )
     key = f"greedy {backend}"
     held = [greedy.fire("hold", key, errback=lambda _: None) for _ in range(30)]
     for refused in held[18:]:
-        with pytest.raises(errors.ResourceExhausted, match="this client has 18 of the 18 calls in flight"):
+        with pytest.raises(
+            errors.ResourceExhausted, match="this client has 18 of the 18 calls in flight"
+        ):
             refused.result(SOON)
     assert other.call("add", 1, 2) == 3
     assert not any(each.done() for each in held[:18])
@@ -103,12 +109,16 @@ def test_inline_functions_that_return_futures_cannot_take_all_places():
         return futures[-1]
 
     with (
-        ringback.Server(service, "tcp://127.0.0.1:*", backend="threading", max_in_flight=10) as server,
+        ringback.Server(
+            service, "tcp://127.0.0.1:*", backend="threading", max_in_flight=10
+        ) as server,
         connect(server.endpoint) as client,
     ):
         calls = [client.fire("later", errback=lambda _: None) for _ in range(30)]
         for refused in calls[9:]:
-            with pytest.raises(errors.ResourceExhausted, match="this client has 9 of the 9 calls in flight"):
+            with pytest.raises(
+                errors.ResourceExhausted, match="this client has 9 of the 9 calls in flight"
+            ):
                 refused.result(SOON)
         for future in futures:
             future.set_result(1)
@@ -119,7 +129,9 @@ def test_clients_keep_to_what_the_server_takes_in_a_batch(start_server, connecte
     options = ("--max-messages", "4", "--max-frames", "2")
     server = start_server(backend, "service", *options)
     client = connected(server.endpoint)
-    assert [each.result(SOON) for each in [client.fire("add", n, 1) for n in range(100)]] == [*range(1, 101)]
+    assert [each.result(SOON) for each in [client.fire("add", n, 1) for n in range(100)]] == [
+        *range(1, 101)
+    ]
     large = [bytes(65_536), b"a" * 65_536, b"b" * 65_536]
     assert client.call("echo", large) == large
     with asking(server.endpoint) as peer:
@@ -161,7 +173,10 @@ def ended(connection: socket.socket) -> bool:
 def turned_away(endpoint: str) -> bool:
     """Whether the server ends a new connection in time."""
     # A server may be faster than this process: then `connect` reports the reset (EPIPE, ECONNRESET).
-    with suppress(BrokenPipeError, ConnectionResetError), by_hand(endpoint, handshake=False) as late:
+    with (
+        suppress(BrokenPipeError, ConnectionResetError),
+        by_hand(endpoint, handshake=False) as late,
+    ):
         return ended(late)
     return True
 

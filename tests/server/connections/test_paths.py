@@ -45,7 +45,8 @@ def _occupied(home: Path) -> dict[str, str]:
 def _files(home: Path) -> dict[str, object]:
     """Each file by name, with its content where it is a plain one."""
     return {
-        str(path): path.read_bytes() if path.is_file() else path.lstat().st_mode for path in home.rglob("*")
+        str(path): path.read_bytes() if path.is_file() else path.lstat().st_mode
+        for path in home.rglob("*")
     }
 
 

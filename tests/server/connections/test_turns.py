@@ -32,7 +32,9 @@ def test_one_client_with_many_streams_does_not_hold_up_another(start_server, bac
     server = start_server(backend, "service", "--workers", "1")
     with ringback.connect(server.endpoint) as polite, Dealer(server.endpoint) as greedy:
         assert polite.call("add", 1, 2) == 3
-        greedy.say(*(Call(number, method, args("greedy", 0.004), credit=1) for number in range(1, 201)))
+        greedy.say(
+            *(Call(number, method, args("greedy", 0.004), credit=1) for number in range(1, 201))
+        )
         eventually(lambda: polite.call("marks", "greedy"))
         assert list(polite.stream(method, "polite", 0.004)) == [0.004]
         assert len(polite.call("marks", "greedy")) < 100

@@ -55,7 +55,10 @@ def held() -> tuple[int, int]:
 
 def tell(what: str, before: tuple[int, int]) -> None:
     deadline = time.monotonic() + 10
-    while any(now > then for now, then in zip(held(), before, strict=True)) and time.monotonic() < deadline:
+    while (
+        any(now > then for now, then in zip(held(), before, strict=True))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)  # a thread that was told to end takes a moment
     more = [now - then for now, then in zip(held(), before, strict=True)]
     print(what, *seen, "threads and descriptors left:", *[max(0, n) for n in more])

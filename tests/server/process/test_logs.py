@@ -17,7 +17,9 @@ def lines(server) -> list[dict]:
     return [json.loads(line) for line in server.log.splitlines()]
 
 
-def test_a_handler_that_raises_is_logged_with_its_fields_and_traceback(start_server, connected, backend):
+def test_a_handler_that_raises_is_logged_with_its_fields_and_traceback(
+    start_server, connected, backend
+):
     server = start_server(backend, "service", "--log-format", "json")
     client = connected(server.endpoint)
     with pytest.raises(errors.RemoteError):
@@ -159,10 +161,17 @@ def test_a_file_says_how_to_log(start_server, connected, tmp_path, name, content
         ("log.json", "{", (), "--log-config .*log.json: Expecting property name"),
         ("log.json", '{"root": {"handlers": ["none"]}}', (), "--log-config .*log.json: "),
         ("log.ini", "", (), "--log-config .*log.ini: "),
-        ("log.toml", IN_TOML, ("--log-level", "info"), "--log-config replaces --log-level and --log-format"),
+        (
+            "log.toml",
+            IN_TOML,
+            ("--log-level", "info"),
+            "--log-config replaces --log-level and --log-format",
+        ),
     ],
 )
-def test_a_file_that_says_nothing_of_use_is_refused_in_one_line(tmp_path, name, content, options, says):
+def test_a_file_that_says_nothing_of_use_is_refused_in_one_line(
+    tmp_path, name, content, options, says
+):
     (tmp_path / name).write_text(content)
     with pytest.raises(AssertionError, match=f"ended with 2: ringback: {says}") as refused:
         ServerProcess("asyncio", "service", "--log-config", str(tmp_path / name), *options)

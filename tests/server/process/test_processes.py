@@ -106,7 +106,9 @@ def test_sighup_replaces_the_processes_without_a_failed_call(start, connected, t
     clients = [connected(server.endpoint, timeout=SOON) for _ in range(8)]
     naps = [client.fire("nap", 0.5) for client in clients]
     before = {client.call("whoami")[0] for client in clients}
-    write(tmp_path / "many.py", 22)  # longer: by size and second Python would take the old bytecode for it
+    write(
+        tmp_path / "many.py", 22
+    )  # longer: by size and second Python would take the old bytecode for it
     server.send_signal(signal.SIGHUP)
     answers: set[tuple[int, int]] = set()
     deadline = time.monotonic() + 2 * SOON
@@ -119,12 +121,16 @@ def test_sighup_replaces_the_processes_without_a_failed_call(start, connected, t
     assert server.stop() == 0
 
 
-def test_sighup_while_they_start_replaces_once_they_serve_those_that_were_there(start, connected, tmp_path):
+def test_sighup_while_they_start_replaces_once_they_serve_those_that_were_there(
+    start, connected, tmp_path
+):
     with (tmp_path / "many.py").open("a") as service:
         service.write(ASKS_FOR_ANOTHER)
     server = start()
     eventually(lambda: " takes over from " in server.log)
-    assert server.log.count("replacing 1 processes") == 1  # the second was started after the last of them
+    assert (
+        server.log.count("replacing 1 processes") == 1
+    )  # the second was started after the last of them
     first = {int(pid) for pid in re.findall(r"takes over from process (\d+)", server.log)}
     eventually(lambda: all(map(ended, first)))
     assert len({pid for pid, _ in seen(server, connected)}) == 2
@@ -281,5 +287,7 @@ def test_where_no_process_can_be_started_the_others_go_on(start, connected, tmp_
 
 
 def test_a_store_in_memory_is_refused_for_many_processes(start):
-    with pytest.raises(AssertionError, match="ended with 2: ringback: memory:// is a store of one process"):
+    with pytest.raises(
+        AssertionError, match="ended with 2: ringback: memory:// is a store of one process"
+    ):
         start("--state", "memory://")

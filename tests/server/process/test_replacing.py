@@ -83,7 +83,10 @@ def test_a_service_is_edited_under_load_and_no_call_fails(backend: str, tmp_path
     pytest.importorskip("watchfiles")
     path = tmp_path / "edited.py"
     write(path, 1)
-    with ServerProcess(backend, "service", "--reload", path=path) as server, load(server.endpoint) as calls:
+    with (
+        ServerProcess(backend, "service", "--reload", path=path) as server,
+        load(server.endpoint) as calls,
+    ):
         eventually(lambda: any(version == 1 for version, _ in calls.seen))
         write(path, 2)
         eventually(lambda: any(version == 2 for version, _ in calls.seen))
@@ -104,7 +107,10 @@ def test_what_is_edited_while_processes_are_replaced_is_served_in_the_end(
     pytest.importorskip("watchfiles")
     path = tmp_path / "edited.py"
     write(path, 1)
-    with ServerProcess(backend, "service", "--reload", path=path) as server, load(server.endpoint) as calls:
+    with (
+        ServerProcess(backend, "service", "--reload", path=path) as server,
+        load(server.endpoint) as calls,
+    ):
         eventually(lambda: any(version == 1 for version, _ in calls.seen))
         write(path, 2, slow=1.0)
         assert server.logged("replacing 1 processes")
@@ -120,11 +126,14 @@ def test_what_is_edited_while_processes_are_replaced_is_served_in_the_end(
         assert server.stop() == 0
 
 
-def test_without_its_library_reload_names_the_extra(backend: str, tmp_path: Path, monkeypatch) -> None:
+def test_without_its_library_reload_names_the_extra(
+    backend: str, tmp_path: Path, monkeypatch
+) -> None:
     (tmp_path / "watchfiles.py").write_text("raise ImportError('none')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(
-        AssertionError, match=r"ended with 3: ringback: --reload needs watchfiles: .*ringback\[reload\]"
+        AssertionError,
+        match=r"ended with 3: ringback: --reload needs watchfiles: .*ringback\[reload\]",
     ):
         ServerProcess(backend, "service", "--reload")
 
@@ -148,7 +157,10 @@ def test_a_process_is_replaced_after_its_calls_and_none_fails(backend: str, tmp_
     path = tmp_path / "edited.py"
     write(path, 1)
     options = ("--max-requests", "50", "--processes", "1")
-    with ServerProcess(backend, "service", *options, path=path) as server, load(server.endpoint) as calls:
+    with (
+        ServerProcess(backend, "service", *options, path=path) as server,
+        load(server.endpoint) as calls,
+    ):
         eventually(lambda: len({pid for _, pid in calls.seen}) >= 3)
         calls.stop()
         assert calls.failed == []
@@ -156,11 +168,16 @@ def test_a_process_is_replaced_after_its_calls_and_none_fails(backend: str, tmp_
         assert server.stop() == 0
 
 
-def test_a_process_that_is_slow_to_come_is_waited_for_by_one_alone(backend: str, tmp_path: Path) -> None:
+def test_a_process_that_is_slow_to_come_is_waited_for_by_one_alone(
+    backend: str, tmp_path: Path
+) -> None:
     path = tmp_path / "edited.py"
     write(path, 1, slow=1.0)
     options = ("--max-requests", "20", "--processes", "1")
-    with ServerProcess(backend, "service", *options, path=path) as server, load(server.endpoint) as calls:
+    with (
+        ServerProcess(backend, "service", *options, path=path) as server,
+        load(server.endpoint) as calls,
+    ):
         most = 0
         while len({pid for _, pid in calls.seen}) < 4:
             most = max(most, children(server.process.pid))
@@ -170,7 +187,9 @@ def test_a_process_that_is_slow_to_come_is_waited_for_by_one_alone(backend: str,
         assert calls.failed == []
 
 
-def test_a_signal_while_a_server_leaves_by_itself_cuts_nothing(backend: str, tmp_path: Path) -> None:
+def test_a_signal_while_a_server_leaves_by_itself_cuts_nothing(
+    backend: str, tmp_path: Path
+) -> None:
     path = tmp_path / "edited.py"
     write(path, 1)
     with ServerProcess(backend, "service", "--max-requests", "2", path=path) as server:

@@ -77,7 +77,9 @@ def test_the_manager_is_told_when_it_is_ready_reloads_and_stops(
             told = manager.next()
             assert told["RELOADING"] == "1"
             assert (
-                before <= int(told["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                before
+                <= int(told["MONOTONIC_USEC"])
+                <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
             )
             assert manager.next() == {"READY": "1"}
         server.send_signal(signal.SIGTERM)
@@ -85,7 +87,9 @@ def test_the_manager_is_told_when_it_is_ready_reloads_and_stops(
         assert server.wait() == 0
 
 
-def test_it_is_ready_when_it_answers_and_not_before(manager: Manager, backend: str, tmp_path: Path) -> None:
+def test_it_is_ready_when_it_answers_and_not_before(
+    manager: Manager, backend: str, tmp_path: Path
+) -> None:
     slow = tmp_path / "slow.py"
     slow.write_text(
         "import ringback, time\nservice = ringback.Service('slow')\n"
@@ -133,7 +137,10 @@ def test_a_loop_that_stands_still_gives_no_sign_of_life(
     monkeypatch.setenv("WATCHDOG_USEC", "200000")
     path = tmp_path / "blocking.py"
     path.write_text(BLOCKING)
-    with ServerProcess(backend, "service", path=path) as server, ringback.connect(server.endpoint) as client:
+    with (
+        ServerProcess(backend, "service", path=path) as server,
+        ringback.connect(server.endpoint) as client,
+    ):
         blocked = client.fire("block", 1.0)
         gaps, last = [], time.monotonic()
         while not blocked.done() or len(gaps) < 3:
@@ -160,7 +167,9 @@ def given(*sockets: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("options", [(), ("--processes", "2")], ids=["one", "many"])
-def test_sockets_of_the_manager_are_served(options: tuple[str, ...], backend: str, tmp_path: Path) -> None:
+def test_sockets_of_the_manager_are_served(
+    options: tuple[str, ...], backend: str, tmp_path: Path
+) -> None:
     path = str(tmp_path / "socket")
     with ServerProcess(backend, "service", *options, bind=(), inside=given("tcp", path)) as server:
         endpoints = [server.line().split()[3], server.line().split()[3]]
@@ -182,7 +191,9 @@ def test_they_are_served_beside_endpoints_that_are_named(backend: str) -> None:
                 assert client.call("ringback.ping") == "pong"
 
 
-def test_a_socket_of_an_endpoint_that_is_named_too_is_served_once(backend: str, tmp_path: Path) -> None:
+def test_a_socket_of_an_endpoint_that_is_named_too_is_served_once(
+    backend: str, tmp_path: Path
+) -> None:
     path = str(tmp_path / "socket")
     with ServerProcess(backend, "service", bind=(f"ipc://{path}",), inside=given(path)) as server:
         with ringback.connect(server.endpoint) as client:
@@ -206,7 +217,9 @@ def test_a_socket_that_nobody_can_connect_to_is_refused(backend: str) -> None:
         ServerProcess(backend, "service", inside=given("datagram"))
 
 
-def test_sockets_for_another_process_are_left_alone(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_for_another_process_are_left_alone(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LISTEN_PID", "1")
     monkeypatch.setenv("LISTEN_FDS", "3")
     with ServerProcess(backend, "service") as server, ringback.connect(server.endpoint) as client:

@@ -36,7 +36,9 @@ class Simulated:
     Arrivals are Poisson; each call has `timeout` seconds. `good` are those that ended in their time.
     """
 
-    def __init__(self, at_once: float, *, limited: bool = True, seed: int = 1, timeout: float = 0.25) -> None:
+    def __init__(
+        self, at_once: float, *, limited: bool = True, seed: int = 1, timeout: float = 0.25
+    ) -> None:
         self.chance = random.Random(seed)
         self.limiter = Limiter("all", self.chance)
         self.queue = Queue("work", limiters=[self.limiter] if limited else [])
@@ -158,7 +160,9 @@ def test_calls_that_take_for_ever_do_not_keep_all_others_from_beginning() -> Non
     server.run(1_000, 2.0)
     held = [Call(server.queue, None, inf) for _ in range(2)]
     server.run(1_000, 1.0)
-    server.running += [call for call in held if server.scheduler.add(call, server.now) is Decision.BEGIN]
+    server.running += [
+        call for call in held if server.scheduler.add(call, server.now) is Decision.BEGIN
+    ]
     assert len(server.running) >= 2
     for _ in range(60):
         server.limiter.look(server.now)
@@ -175,9 +179,13 @@ def test_whose_turn_comes_soon_is_not_refused_for_what_another_client_has_waitin
         call = Call(server.queue, None, 0.01, greedy)
         if server.scheduler.add(call, server.now) is Decision.BEGIN:
             server.running.append(call)
-    assert server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01), server.now) is Decision.WAIT
     assert (
-        server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01, greedy), server.now) is Decision.SHED
+        server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01), server.now)
+        is Decision.WAIT
+    )
+    assert (
+        server.scheduler.add(Call(server.queue, server.now + 0.5, 0.01, greedy), server.now)
+        is Decision.SHED
     )
 
 

@@ -270,7 +270,10 @@ def test_fractions_are_given_back_as_they_were_taken() -> None:
 def test_what_can_never_run_is_told() -> None:
     named = Named({"db": 4})
     assert named.needs({"db": 5}) == ((), "it needs 5 of 'db', of which this server has 4")
-    assert named.needs({"gpu": 1}) == ((), "it needs 1 of 'gpu', which this server has not been given")
+    assert named.needs({"gpu": 1}) == (
+        (),
+        "it needs 1 of 'gpu', which this server has not been given",
+    )
 
 
 @pytest.mark.parametrize(
@@ -434,7 +437,9 @@ class AnyCourse(RuleBasedStateMachine):
         return [
             call
             for call in self.waits
-            if not call.ended and call.queue.fits() and not claimed & {each for each, _ in call.queue.needs}
+            if not call.ended
+            and call.queue.fits()
+            and not claimed & {each for each, _ in call.queue.needs}
         ]
 
     def check_order(self, begun: Call, startable: list[Call]) -> None:
@@ -450,7 +455,9 @@ class AnyCourse(RuleBasedStateMachine):
         """Whether it is the first of its client's calls in its queue."""
 
         def place(each: Call) -> tuple[int, float]:
-            return floor(each.came / AGING) - each.priority, inf if each.deadline is None else each.deadline
+            return floor(
+                each.came / AGING
+            ) - each.priority, inf if each.deadline is None else each.deadline
 
         own = (call.queue, call.session)
         line = [each for each in self.waits if (each.queue, each.session) == own]
@@ -470,7 +477,10 @@ class AnyCourse(RuleBasedStateMachine):
     def what_is_taken_is_what_running_calls_hold(self) -> None:
         for resource in self.resources:
             held = sum(
-                amount for call in self.bench.running for each, amount in call.held if each is resource
+                amount
+                for call in self.bench.running
+                for each, amount in call.held
+                if each is resource
             )
             assert held == resource.taken
         assert all(call.held == () for call in self.waits)

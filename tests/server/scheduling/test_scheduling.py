@@ -43,7 +43,9 @@ def test_a_caller_gets_no_higher_priority_than_the_server_allows(scheduled):
     client = scheduled("--workers", "1", "--max-priority", "3")
     futures = [client.fire("work", 0.3, 0)]
     eventually(lambda: client.call("began") == [0])
-    futures += [client.options(priority=priority).fire("work", 0.0, priority) for priority in (3, 1000, 4)]
+    futures += [
+        client.options(priority=priority).fire("work", 0.0, priority) for priority in (3, 1000, 4)
+    ]
     futures.append(client.fire("urgent", 0.0, 5))
     for future in futures:
         future.result(SOON)
@@ -165,7 +167,9 @@ def test_what_is_free_again_is_told(scheduled):
         "refused": 0,
         "times": [],
     }
-    assert 1 <= sum(looked["methods"]["one"]["times"]) <= 20  # one in each turn of the loop is timed
+    assert (
+        1 <= sum(looked["methods"]["one"]["times"]) <= 20
+    )  # one in each turn of the loop is timed
 
 
 def test_a_description_tells_how_methods_are_scheduled(scheduled):

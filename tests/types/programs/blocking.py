@@ -54,7 +54,9 @@ with ringback.connect("tcp://127.0.0.1:5555", timeout=5.0, max_in_flight=10) as 
     view = client.options(timeout=None, priority=1).typed(Shop)
     orders = client.options(returns=Order, timeout=1.0)
     amount = orders.call("order", "tea").amount
-    fired: int = orders.fire("order", "tea", callback=lambda order: print(order.item)).result().amount
+    fired: int = (
+        orders.fire("order", "tea", callback=lambda order: print(order.item)).result().amount
+    )
     for order in orders.options(priority=1).stream("orders"):
         amount += order.amount
     numbers: list[int] = client.options(returns=list[int]).call("numbers")

@@ -20,7 +20,9 @@ with ringback.connect("tcp://127.0.0.1:5555") as client:
         name: str = each.name
     summed: float = tea.total(iter([0.5]))
     closed: bool = tea.accounts.close("ada")
-    later = fired.add(1, callback=lambda result: print(result + 1), errback=lambda error: print(error.args))
+    later = fired.add(
+        1, callback=lambda result: print(result + 1), errback=lambda error: print(error.args)
+    )
     total += later.result()
     found = tea.find(Filter(text="tea"))
     tea.add("1")  # wrong

@@ -18,7 +18,9 @@ class Shop(Protocol):
 
 
 class FiredShop(Protocol):
-    def add(self, a: int, b: int, *, callback: Callable[[int], object] | None = None) -> FiredFuture[int]: ...
+    def add(
+        self, a: int, b: int, *, callback: Callable[[int], object] | None = None
+    ) -> FiredFuture[int]: ...
 
 
 with connect("tcp://127.0.0.1:5555", timeout=5.0) as client:
