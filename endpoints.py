@@ -33,7 +33,8 @@ def checked(endpoint: str) -> str:
         )
     if scheme == "ipc" and (length := len(os.fsencode(endpoint)) - len("ipc://")) > _LONGEST_PATH:
         raise UsageError(
-            f"bad endpoint {endpoint!r}: its path has {length} bytes; use one of at most {_LONGEST_PATH} bytes"
+            f"bad endpoint {endpoint!r}: its path has {length} bytes; use one of at most "
+            f"{_LONGEST_PATH} bytes"
         )
     return endpoint
 
@@ -42,7 +43,8 @@ def connectable(endpoint: str) -> str:
     """Return the endpoint if a client can connect to it. Raises UsageError."""
     if port_of(checked(endpoint)) == "*":
         raise UsageError(
-            f"{endpoint} is for servers, where it means any free port: use the port that the server printed"
+            f"{endpoint} is for servers, where it means any free port: use the port that the "
+            f"server printed"
         )
     if host_of(endpoint) == "*":
         raise UsageError(
@@ -82,7 +84,7 @@ def is_name(host: str) -> bool:
 
 
 def is_everywhere(endpoint: str) -> bool:
-    """Whether the endpoint means all addresses: servers can bind it, clients cannot connect to it."""
+    """Whether the endpoint means all addresses, which servers can bind and clients cannot use."""
     host = host_of(endpoint)
     try:
         return host is not None and (host == "*" or ip_address(host).is_unspecified)

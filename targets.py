@@ -80,7 +80,7 @@ def _load_module(name: str) -> Any:
 
 @contextmanager
 def _importing(what: str, command: str) -> Iterator[None]:
-    """Turn all exceptions of the user's code, even SystemExit, into a UsageError that locates them."""
+    """Turn exceptions of the user's code, even SystemExit, into a UsageError with their place."""
     try:
         yield
     except KeyboardInterrupt:

@@ -111,6 +111,7 @@ def policy_of(policy: str | Policy | None) -> Policy:
     kind = POLICIES.get(name) if isinstance(name, str) else None
     if kind is None:
         raise UsageError(
-            f"policy must be one of {', '.join(POLICIES)}, or a ringback.balancing.Policy, not {policy!r}"
+            f"policy must be one of {', '.join(POLICIES)}, or a ringback.balancing.Policy, not "
+            f"{policy!r}"
         )
     return kind()

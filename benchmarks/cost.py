@@ -99,7 +99,8 @@ def main() -> None:
             ratios.sort()
             rank = max(0, int((len(ratios) - 1.96 * len(ratios) ** 0.5) / 2))
             print(
-                f"{backend:10} {kind:6} {statistics.median(times) * 1e6:8.2f} us   {statistics.median(ratios):.3f}"
+                f"{backend:10} {kind:6} {statistics.median(times) * 1e6:8.2f} us   "
+                f"{statistics.median(ratios):.3f}"
                 f"   ({ratios[rank]:.3f} .. {ratios[-1 - rank]:.3f})",
                 flush=True,
             )

@@ -73,7 +73,8 @@ def main() -> None:
                     busy = polite(endpoint, method, SECONDS)
                     done = int(greedy.communicate()[0])
             print(
-                f"{backend:10} {method:7} idle {idle * 1000:6.2f} ms, beside the greedy one {busy * 1000:6.2f} ms:"
+                f"{backend:10} {method:7} idle {idle * 1000:6.2f} ms, beside the greedy one "
+                f"{busy * 1000:6.2f} ms:"
                 f" {busy / idle:.1f}x ({done:,} calls of the greedy one)",
                 flush=True,
             )

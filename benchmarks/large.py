@@ -67,7 +67,8 @@ def main() -> None:
             for name, column in (("bytes", 1), ("memoryview", 2)):
                 ratios = sorted(row[column] / row[0] for row in rates)
                 print(
-                    f"{backend:10} {name:10} {statistics.median(row[column] for row in rates):>8,.0f} echoes/s,"
+                    f"{backend:10} {name:10} "
+                    f"{statistics.median(row[column] for row in rates):>8,.0f} echoes/s,"
                     f" bare {statistics.median(row[0] for row in rates):>8,.0f}:"
                     f" {statistics.median(ratios):.2f}x ({ratios[0]:.2f} .. {ratios[-1]:.2f})"
                 )

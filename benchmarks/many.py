@@ -197,8 +197,10 @@ def main() -> None:
                     1000 * outcome.percentile(part) for part in (0.5, 0.99, 0.999, 1.0)
                 )
                 print(
-                    f"{backend:9} {condition:10} {policy:15} {outcome.due:6,} calls, p50 {p50:5.1f} p99 {p99:7.1f} p99.9 {p999:7.1f} "
-                    f"max {longest:7.1f} ms, {100 * outcome.by[first] / outcome.due:4.1f} % by the first, failed: "
+                    f"{backend:9} {condition:10} {policy:15} {outcome.due:6,} calls, p50 "
+                    f"{p50:5.1f} p99 {p99:7.1f} p99.9 {p999:7.1f} "
+                    f"max {longest:7.1f} ms, {100 * outcome.by[first] / outcome.due:4.1f} % by "
+                    f"the first, failed: "
                     + (f"(begun {outcome.begun:,}) " if given.hedge else "")
                     + (
                         ", ".join(f"{count} {name}" for name, count in outcome.failed.items())

@@ -61,7 +61,7 @@ class Recorder:
 
 
 def serve(backend: str, shared: str) -> None:
-    """A server that at its end writes the functions that its calls entered beside the shared file."""
+    """A server that writes the functions that its calls entered beside the shared file."""
     from service import service
 
     recorder = Recorder(shared)

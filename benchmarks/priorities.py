@@ -49,7 +49,8 @@ def main() -> None:
                 high = p99(endpoint, options.calls, 10)
                 low = p99(endpoint, 3, 0)
         print(
-            f"{backend:10} p99 idle {idle * 1000:6.2f} ms, high priority {high * 1000:6.2f} ms: {high / idle:.2f}x"
+            f"{backend:10} p99 idle {idle * 1000:6.2f} ms, high priority {high * 1000:6.2f} ms: "
+            f"{high / idle:.2f}x"
             f" (with the others' priority {low * 1000:,.0f} ms)",
             flush=True,
         )

@@ -111,7 +111,8 @@ def main() -> None:
                 faster = [each[LIBZMQ].wall / each[NATIVE].wall for each in rounds[1:]]
                 less = [each[NATIVE].cpu / each[LIBZMQ].cpu for each in rounds[1:]]
                 print(
-                    f"{backend:10} {name:16} {told(faster)} times as fast, {told(less)} of the processor time"
+                    f"{backend:10} {name:16} {told(faster)} times as fast, {told(less)} of the "
+                    f"processor time"
                 )
             client, _ = ends[NATIVE]
             views = client.options(returns=memoryview)

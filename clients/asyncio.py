@@ -198,7 +198,8 @@ class AsyncioClient(AwaitingClient[asyncio.Future[R], R], Generic[R]):
             running = asyncio.get_running_loop()
         except RuntimeError:
             raise RuntimeError(
-                "the asyncio client needs a running asyncio loop: use it in a coroutine, or use ringback.connect"
+                "the asyncio client needs a running asyncio loop: use it in a coroutine, or use "
+                "ringback.connect"
             ) from None
         shared.loop = running
         return self._make_core(AsyncioLoop(running=running))

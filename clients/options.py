@@ -109,7 +109,8 @@ class ClientOptions(CallSettings):
         self.room += before - taken
         if self.room < 0:
             raise errors.ResourceExhausted(
-                f"the metadata take {taken:,} bytes, over the limit of {self.room + taken:,} for a call"
+                f"the metadata take {taken:,} bytes, over the limit of {self.room + taken:,} for "
+                f"a call"
             )
 
 

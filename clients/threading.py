@@ -247,7 +247,8 @@ def _check_hub() -> None:
     """Raises UsageError if the waiting thread's hub runs a server, which could not reply."""
     if hubs.serving and get_ident() in hubs.serving:
         raise errors.UsageError(
-            "the blocking client was called in the thread whose gevent hub runs a server, which could not reply: "
+            "the blocking client was called in the thread whose gevent hub runs a server, which "
+            "could not reply: "
             "use ringback.clients.gevent"
         )
 
@@ -256,12 +257,18 @@ def _event_loop_here() -> str | None:
     """Why blocking here is a mistake, or None."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:
-        return "the blocking client was called on a running asyncio loop and blocks it: use ringback.clients.asyncio"
+        return (
+            "the blocking client was called on a running asyncio loop and blocks it: use "
+            "ringback.clients.asyncio"
+        )
     threadable = sys.modules.get("twisted.python.threadable")
     if threadable is not None and threadable.isInIOThread() and threadable.ioThread is not None:
         reactor = sys.modules.get("twisted.internet.reactor")
         if reactor is not None and getattr(reactor, "running", False):
-            return "the blocking client was called on the reactor's thread and blocks it: use ringback.clients.twisted"
+            return (
+                "the blocking client was called on the reactor's thread and blocks it: use "
+                "ringback.clients.twisted"
+            )
     return None
 
 

@@ -77,7 +77,8 @@ def _part(client: Any, kind: Any, prefix: str, where: str) -> Any:
     """A Protocol in a Protocol: methods with a dot in their names."""
     if not getattr(kind, "_is_protocol", False):
         raise UsageError(
-            f"{where} is {kind!r}: annotate a part of a service with a Protocol class, or write a method"
+            f"{where} is {kind!r}: annotate a part of a service with a Protocol class, or write a "
+            f"method"
         )
     return typed_methods(client, kind, prefix)
 
@@ -85,7 +86,8 @@ def _part(client: Any, kind: Any, prefix: str, where: str) -> Any:
 def _method(client: Any, name: str, function: Callable[..., Any], where: str) -> Callable[..., Any]:
     if function.__qualname__ == "_overload_dummy":
         raise UsageError(
-            f"{where} is overloaded, but its results are decoded as one type: write it once, with a union"
+            f"{where} is overloaded, but its results are decoded as one type: write it once, with "
+            f"a union"
         )
     returns = _plain(_hints(function, where).get("return", Any))
     if isinstance(returns, typing.TypeVar) or getattr(returns, "__parameters__", None):

@@ -174,7 +174,8 @@ class _Probe:
         else:
             self.fails(
                 errors.DeadlineExceeded(
-                    f"the peer at {self.endpoint} has not answered in {self._timeout:g} s: it is stopped, "
+                    f"the peer at {self.endpoint} has not answered in {self._timeout:g} s: it is "
+                    f"stopped, "
                     "its event loop is blocked, or it is not a ringback server"
                 )
             )
@@ -206,7 +207,10 @@ class _Try:
         try:
             messages: list[FromServer] = self._decoder.decode(frames)
         except errors.ProtocolError as error:
-            what = f"the peer at {self._probe.endpoint} is not a ringback server of a compatible version"
+            what = (
+                f"the peer at {self._probe.endpoint} is not a ringback server of a compatible "
+                f"version"
+            )
             self._probe.fails(errors.ProtocolError(f"{what}: {error}"))
             return
         for message in messages:

@@ -48,7 +48,8 @@ def print_json(value: Any, indent: int | None = None) -> None:
         )
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise NotJson(
-            "the result cannot be written as JSON, which has no NaN, no infinity and no lists as keys: "
+            "the result cannot be written as JSON, which has no NaN, no infinity and no lists as "
+            "keys: "
             f"call the method from Python ({error})"
         ) from None
     say(printable_json(text))

@@ -172,7 +172,8 @@ def _placement(asked: CompareOptions, processes: int) -> Placement:
 def _check_peers(request: CompareRequest, all_peers: bool) -> None:
     if request.peers and request.scenario:
         raise UsageError(
-            "--peer works with ringback's workloads only: other libraries cannot serve your own service"
+            "--peer works with ringback's workloads only: other libraries cannot serve your own "
+            "service"
         )
     idle = [name for name in request.peers if not lines(request, name)]
     if idle and (not all_peers or len(idle) == len(request.peers)):

@@ -102,7 +102,8 @@ def report(older: str | None, newer: str, outputs: Outputs, fail_if: Sequence[st
     found = UNCHANGED if older is None else changes(runs(older), after)
     if older is not None and not found.differences and not found.not_compared:
         raise UsageError(
-            f"{older} and {newer} have no cell in common: cells match by arm, client, style, workload, loop, "
+            f"{older} and {newer} have no cell in common: cells match by arm, client, style, "
+            f"workload, loop, "
             "calls in flight and workers"
         )
     try:
@@ -251,6 +252,7 @@ def _bad(report: Report) -> list[str]:
             bad.append(f"{result.wrong} wrong replies from {what(result)}{why}")
         if not result.calls:
             bad.append(
-                f"no call answered by {what(result)}: {codes(result.errors_by_code) or 'all were too slow'}"
+                f"no call answered by {what(result)}: "
+                f"{codes(result.errors_by_code) or 'all were too slow'}"
             )
     return bad

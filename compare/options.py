@@ -45,7 +45,8 @@ class CompareOptions:
     arm: Annotated[
         Given,
         _what(
-            "Backend with options of ringback serve, such as 'uv=asyncio --uvloop'; may be repeated",
+            "Backend with options of ringback serve, such as 'uv=asyncio --uvloop'; may be "
+            "repeated",
             metavar="NAME=SETTINGS",
         ),
     ] = None

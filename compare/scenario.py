@@ -104,7 +104,8 @@ def load(target: str) -> Loaded:
     script = scenario(0) if callable(scenario) else None
     if not isinstance(script, Generator):
         raise UsageError(
-            f"{target} is not a scenario: it must be a function that takes a number and yields calls"
+            f"{target} is not a scenario: it must be a function that takes a number and yields "
+            f"calls"
         )
     try:
         first = next(script)

@@ -74,6 +74,7 @@ def _refresh(place: Place) -> float:
         seconds = 0.0
     if not 0.0 < seconds <= REFRESH_AT_MOST:
         raise UsageError(
-            f"{place}: refresh must be a number of seconds above 0, at most {REFRESH_AT_MOST:,.0f}, not {given!r}"
+            f"{place}: refresh must be a number of seconds above 0, at most "
+            f"{REFRESH_AT_MOST:,.0f}, not {given!r}"
         )
     return seconds

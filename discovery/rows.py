@@ -59,7 +59,8 @@ def checked_service(service: str) -> str:
     """Check the name of a service in a registry. Raises UsageError."""
     if not isinstance(service, str) or not service or len(prefix_of(service)) > _LONGEST:
         raise UsageError(
-            f"the name of a service in a registry must be a short non-empty string, not {service!r:.100}"
+            f"the name of a service in a registry must be a short non-empty string, not "
+            f"{service!r:.100}"
         )
     return service
 

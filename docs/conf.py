@@ -34,7 +34,8 @@ html_theme = "furo"
 html_title = f"ringback {release}"
 html_static_path: list[str] = []
 
-# Pages outside this folder that the site has under another name; directories are the pages that list them.
+# Pages outside this folder that the site has under another name; directories are the pages that
+# list them.
 ELSEWHERE = {
     "README.md": "index.md",
     "CHANGELOG.md": "about/changelog.md",
@@ -53,7 +54,9 @@ _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^)#\s]+)(?=[)#])")
 
 
 def relink(text: str, page: Path, source: Path) -> str:
-    """Make relative links of `source` right for `page`, and lead those out of docs/ to the pages of `ELSEWHERE`."""
+    """Make relative links of `source` right for `page`, and lead those out of docs/ to the pages of
+    `ELSEWHERE`.
+    """
 
     def target(link: re.Match[str]) -> str:
         path = (source.parent / link[1]).resolve()
@@ -73,7 +76,9 @@ def read_source(app: Any, name: str, text: list[str]) -> None:
 
 
 def read_docstring(app: Any, what: str, name: str, of: Any, options: Any, lines: list[str]) -> None:
-    """Make reStructuredText of our docstrings: indented lines are code, and outside of backticks no character is markup."""
+    """Make reStructuredText of our docstrings: indented lines are code, and outside of backticks no
+    character is markup.
+    """
     made: list[str] = []
     code = option = False
     for line in lines:

@@ -127,5 +127,8 @@ def _header(lines: str, name: str) -> str:
 def _response(
     status: str, body: bytes, more: str = "", kind: str = "text/plain; charset=utf-8"
 ) -> bytes:
-    head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n{more}Connection: close\r\n\r\n"
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: "
+        f"{len(body)}\r\n{more}Connection: close\r\n\r\n"
+    )
     return head.encode() + body

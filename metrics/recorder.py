@@ -54,7 +54,10 @@ class Histogram(msgspec.Struct, array_like=True):
 
 
 class CallRecorder:
-    """The counts of one server or client. `calls` and `streams` are histograms by method and code."""
+    """The counts of one server or client.
+
+    `calls` and `streams` are histograms by method and code.
+    """
 
     def __init__(self) -> None:
         self.calls: dict[tuple[str, str], Histogram] = {}

@@ -144,7 +144,8 @@ class Option:
             ", or None" if self.optional and not name else ""
         )  # a command line cannot express None
         raise UsageError(
-            f"{name or self.name} must be {self.asked}{none}, not {value!r:.200}{hint(str(value), self._fixed)}"
+            f"{name or self.name} must be {self.asked}{none}, not "
+            f"{value!r:.200}{hint(str(value), self._fixed)}"
         )
 
     def takes(self, value: Any) -> bool:

@@ -112,4 +112,7 @@ class InFlight:
             return ""
         if held >= self.max_bytes:
             return f"the server has calls with {held:,} bytes in flight, its maximum"
-        return f"this client has {quota.bytes:,} of the {held:,} bytes in flight: the rest is for others"
+        return (
+            f"this client has {quota.bytes:,} of the {held:,} bytes in flight: the rest is for "
+            f"others"
+        )

@@ -92,7 +92,10 @@ def _unmet(kind: Any) -> str:
     for part in parts:
         if isinstance(part, inspect.DataclassType) and hasattr(part.cls, "__pydantic_validator__"):
             name = part.cls.__qualname__
-            return f"the rules of {name}, a dataclass of pydantic's, would not be checked: make it a BaseModel"
+            return (
+                f"the rules of {name}, a dataclass of pydantic's, would not be checked: make it a "
+                f"BaseModel"
+            )
         if not isinstance(part, inspect.CustomType) or id(part) in optional:
             continue
         cls = typing.get_origin(part.cls) or part.cls

@@ -95,7 +95,8 @@ def end(where: str, error: BaseException | None = None) -> NoReturn:
         how = "came back" if error is None else f"came back with {name_of(error)}"
         status = 1
         said = (
-            f"ringback: process {os.getpid()} was forked in {where}, {how} and was ended, as its event loop "
+            f"ringback: process {os.getpid()} was forked in {where}, {how} and was ended, as its "
+            f"event loop "
             "belongs to its parent. Let a child end with sys.exit, os._exit or exec.\n"
         )
     try:

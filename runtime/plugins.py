@@ -43,7 +43,8 @@ class PluginGroup:
         except ImportError as error:
             if error.name is not None and error.name.partition(".")[0] == name:
                 raise UsageError(
-                    f"the {name} {self._what} needs {name}: install it with pip install 'ringback[{name}]'"
+                    f"the {name} {self._what} needs {name}: install it with pip install "
+                    f"'ringback[{name}]'"
                 ) from None
             raise
         raise UsageError(

@@ -112,7 +112,8 @@ class Authorized:
             try:
                 if path.name.endswith(SECRET):
                     raise UsageError(
-                        f"{path} is a secret key: authorized keys are public ones, so move it to its owner"
+                        f"{path} is a secret key: authorized keys are public ones, so move it to "
+                        f"its owner"
                     )
                 name = checked_name(path.name.removesuffix(PUBLIC))
                 key = read_public(path)

@@ -72,5 +72,6 @@ def check_encrypts(endpoint: str) -> None:
     """Raises UsageError for an endpoint that cannot use keys."""
     if endpoint.startswith("inproc://"):
         raise UsageError(
-            f"{endpoint} is within one process, without encryption and keys: use tcp or ipc with keys"
+            f"{endpoint} is within one process, without encryption and keys: use tcp or ipc with "
+            f"keys"
         )

@@ -123,7 +123,8 @@ def read_public(path: str | Path) -> bytes:
     public, secret = _read(path)
     if secret is not None:
         raise UsageError(
-            f"{path} holds a secret key, where a public one belongs: give the file that ends in {PUBLIC}"
+            f"{path} holds a secret key, where a public one belongs: give the file that ends in "
+            f"{PUBLIC}"
         )
     return public
 
@@ -163,7 +164,8 @@ def public_key(given: str | bytes | Path) -> bytes:
     """The public key given as Z85 text or as a file. Raises UsageError."""
     if not isinstance(given, (str, bytes, Path)) or not given:
         raise UsageError(
-            f"server_key must be a public key, 40 characters, or the file that has it, not {given!r}"
+            f"server_key must be a public key, 40 characters, or the file that has it, not "
+            f"{given!r}"
         )
     key = given if isinstance(given, bytes) else os.fsencode(given)
     if len(key) == 40 and not isinstance(given, Path) and not os.path.exists(key) and _is_key(key):
@@ -194,7 +196,8 @@ def _read(path: str | Path) -> tuple[bytes, bytes | None]:
     public = keys.get(b"public", b"")
     if not _is_key(public):
         raise UsageError(
-            f"{path} is not a key file: it must have a line public-key = ..., as ringback keys new writes it"
+            f"{path} is not a key file: it must have a line public-key = ..., as ringback keys "
+            f"new writes it"
         )
     return public, keys.get(b"secret")
 

@@ -45,7 +45,8 @@ class Lifespan:
             self._manager = manager = self._factory()
             if not any(hasattr(manager, name) for name in ("__aenter__", "__enter__")):
                 raise UsageError(
-                    f"the lifespan of {self._service} gave {manager!r:.100}, not a context manager: "
+                    f"the lifespan of {self._service} gave {manager!r:.100}, not a context "
+                    f"manager: "
                     "make it a generator function that yields once"
                 )
             if hasattr(manager, "__aenter__"):

@@ -183,7 +183,8 @@ class Server:
             asyncio.get_running_loop()
         except RuntimeError:
             raise UsageError(
-                "`async with` needs a running asyncio loop: enter the server in a coroutine of asyncio.run()"
+                "`async with` needs a running asyncio loop: enter the server in a coroutine of "
+                "asyncio.run()"
             ) from None
         loop = self._new_loop()
         try:
@@ -206,7 +207,8 @@ class Server:
 
     def _entered_wrongly(self, statement: str) -> UsageError:
         return UsageError(
-            f"a server on {self.backend} is not entered with `{statement}`, but with {self._loop_class.entered_by}; "
+            f"a server on {self.backend} is not entered with `{statement}`, but with "
+            f"{self._loop_class.entered_by}; "
             'for a server in the background of a blocking program give backend="threading"'
         )
 

@@ -83,7 +83,8 @@ def _only(allowed: set[str], options: dict[str, str], url: str) -> dict[str, str
     for name in options:
         if name not in allowed:
             raise UsageError(
-                f"{url!r}: there is no option {name!r}{', only ' if allowed else ''}{', '.join(sorted(allowed))}"
+                f"{url!r}: there is no option "
+                f"{name!r}{', only ' if allowed else ''}{', '.join(sorted(allowed))}"
             )
     return options
 

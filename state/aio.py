@@ -82,7 +82,10 @@ class AsyncState:
         return await self._state.run(self._state.release, fence)
 
     async def watch(self, prefix: str = "", *, since: int | None = None) -> AsyncIterator[Changed]:
-        """`State.watch`. Without `since`, the watch starts when the iterator takes its first step."""
+        """`State.watch`.
+
+        Without `since`, the watch starts when the iterator takes its first step.
+        """
         if since is None:
             since = await self.version()
         wait = SOON

@@ -251,7 +251,8 @@ class Keys:
                 earlier = _record.decode(found.value)
                 if earlier.fingerprint != fingerprint:
                     raise errors.FailedPrecondition(
-                        f"{method}: the key {key!r} was used with other arguments: use a new key for each operation"
+                        f"{method}: the key {key!r} was used with other arguments: use a new key "
+                        f"for each operation"
                     )
                 if earlier.outcome is not None:
                     if self._saw is not None:

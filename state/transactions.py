@@ -84,7 +84,10 @@ class Transaction:
         return self.version
 
     def commit_with(self, checks: dict[str, int], writes: dict[str, Write], patience: float) -> int:
-        """Commit together with other rows. Raises Conflict, which names the row that has changed."""
+        """Commit together with other rows.
+
+        Raises Conflict, which names the row that has changed.
+        """
         engine = self._state.engine
         checks, writes = {**self._read, **checks}, {**self._written, **writes}
         names = [holder_of(fence.name) for fence in self._fences]

@@ -68,7 +68,8 @@ def checked_ttl(key: str, ttl: float | None) -> float | None:
     ):
         return ttl
     raise errors.InvalidArgument(
-        f"ttl of {key!r} must be a number of seconds above 0, at most {LONGEST_TTL:,}, not {ttl!r:.100}"
+        f"ttl of {key!r} must be a number of seconds above 0, at most {LONGEST_TTL:,}, not "
+        f"{ttl!r:.100}"
     )
 
 

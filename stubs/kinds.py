@@ -244,7 +244,7 @@ def _parts_of(schema: MethodSchema) -> Iterator[Schema]:
 
 
 def _tags(schema: MethodSchema) -> Iterator[tuple[str, str]]:
-    """The definitions that need a tag in a union, as text with their names, and the tag's property."""
+    """The definitions that need a tag in a union, by name, and the property of the tag."""
     for part in _parts_of(schema):
         if part.discriminator is not None:
             for ref in part.discriminator.mapping.values():

@@ -23,7 +23,7 @@ _VAR_KEYWORD: Final = "var_keyword"
 
 
 class Module(NamedTuple):
-    """The text of a module, and the methods that it leaves out because Python cannot declare them."""
+    """The text of a module, and the methods left out because Python cannot declare them."""
 
     text: str
     left_out: list[str]
@@ -44,8 +44,14 @@ def module_of(described: Description, style: str, client: type[Client]) -> Modul
     forms = _Calls(kinds, client), _Fires(kinds, client)
     protocols = [*_protocols(calls, forms[0]), *_protocols(fires, forms[1])]
     lines = [
-        f'"""The service {_escaped(described.name)}, for {style} clients: `client.typed({calls.name})` calls its methods, and',
-        f"`client.typed({fires.name})` fires them. Written by `ringback stubs`: run it again instead of editing this.",
+        (
+            f'"""The service {_escaped(described.name)}, for {style} clients: '
+            f"`client.typed({calls.name})` calls its methods, and"
+        ),
+        (
+            f"`client.typed({fires.name})` fires them. Written by `ringback stubs`: run it again "
+            f"instead of editing this."
+        ),
         '"""',
         "",
         "from __future__ import annotations",

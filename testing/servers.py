@@ -254,7 +254,8 @@ class Serving(Generic[C]):
         """Raise UsageError if a `with` cannot provide this client of this server."""
         if self._style in ("asyncio", "twisted"):
             raise UsageError(
-                f"a client on {self._style} is awaited: write `async with serving(...)`, or give client='threading'"
+                f"a client on {self._style} is awaited: write `async with serving(...)`, or give "
+                f"client='threading'"
             )
         if _is_patched():
             if self._style == "threading":
@@ -272,7 +273,8 @@ class Serving(Generic[C]):
         running = _is_running()
         if self._style in ("threading", "gevent"):
             raise UsageError(
-                f"a client on {self._style} would block the loop of an `async with`: give client='asyncio', or "
+                f"a client on {self._style} would block the loop of an `async with`: give "
+                f"client='asyncio', or "
                 "client='twisted' on the reactor"
             )
         if self._style == "asyncio" and not running:

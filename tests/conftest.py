@@ -1,4 +1,6 @@
-"""What every test may ask for: servers on each backend, a blocking client, a program run to its end, a Valkey server."""
+"""What every test may ask for: servers on each backend, a blocking client, a program run to its
+end, a Valkey server.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool:
-    """pytest-twisted would run every test inside the reactor, where no other loop can be trusted; the tests that need the
+    """pytest-twisted would run every test inside the reactor, where no other loop can be trusted;
+    the tests that need the
     reactor switch to it themselves (`pytest_twisted.blockon`)."""
     names = pyfuncitem._fixtureinfo.argnames
     pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
@@ -60,7 +63,9 @@ def valkey(tmp_path: Path) -> Iterator[Valkey]:
 
 @pytest.fixture(scope="session")
 def running_server() -> Iterator[Callable[..., ServerProcess]]:
-    """`running_server(backend, service)`: a server shared by all tests; it must end with status 0 when they are over."""
+    """`running_server(backend, service)`: a server shared by all tests; it must end with status 0
+    when they are over.
+    """
     servers: dict[tuple[str, str, Path], ServerProcess] = {}
 
     def get(backend: str, service: str = "service", path: Path = SERVICES) -> ServerProcess:

@@ -1,6 +1,8 @@
-"""Services whose own code goes wrong in every place where ringback calls it: `service`, and `intercepted`, whose interceptors do.
+"""Services whose own code goes wrong in every place where ringback calls it: `service`, and
+`intercepted`, whose interceptors do.
 
-What is raised is named by the caller: a class of `RAISED`, which has a builtin one, errors of ringback's, and those that end a program.
+What is raised is named by the caller: a class of `RAISED`, which has a builtin one, errors of
+ringback's, and those that end a program.
 """
 
 from __future__ import annotations
@@ -492,7 +494,8 @@ def keep_inline_too(number: int) -> None:
 
 @service.method
 def kept_contexts() -> list[list[Any]]:
-    "Of each call that has kept its context, as seen from there: the method, what it was sent along, and the seconds that it had."
+    "Of each call that has kept its context, as seen from there: the method, what it was sent"
+    "along, and the seconds that it had."
     seen = []
     while contexts:
         call = contexts.pop(0).run(ringback.current_call)

@@ -1,5 +1,7 @@
-"""Does what the handler of a signal may do, at a chosen one of the points where CPython runs it: at the entry of a function, after a call,
-at a jump backwards. Only in ringback's own code: what is raised in a function that it calls is the same exception, one step later."""
+"""Does what the handler of a signal may do, at a chosen one of the points where CPython runs it: at
+the entry of a function, after a call,
+at a jump backwards. Only in ringback's own code: what is raised in a function that it calls is the
+same exception, one step later."""
 
 from __future__ import annotations
 

@@ -35,7 +35,9 @@ def eventually(what: Callable[[], object], within: float = SOON) -> None:
 
 
 def ended(pid: int) -> bool:
-    """Whether there is no such process, or only what is left of one that nobody has asked for its status."""
+    """Whether there is no such process, or only what is left of one that nobody has asked for its
+    status.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (
@@ -64,7 +66,9 @@ class ServerProcess:
         inside: tuple[str, ...] = (),
         python: tuple[str, ...] = (),
     ) -> None:
-        """`inside`: the words of a command that runs the server's command; `python`: options of its interpreter."""
+        """`inside`: the words of a command that runs the server's command; `python`: options of its
+        interpreter.
+        """
         binds = [word for endpoint in bind for word in ("--bind", endpoint)]
         command = [
             *inside,
@@ -171,7 +175,9 @@ class ServerProcess:
 
 
 class Fleet:
-    """Servers of one backend at endpoints that stay the same, by their number; they announce themselves at `place`."""
+    """Servers of one backend at endpoints that stay the same, by their number; they announce
+    themselves at `place`.
+    """
 
     def __init__(self, backend: str, count: int = 3, service: str = "many") -> None:
         self._backend = backend

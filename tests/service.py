@@ -1,6 +1,8 @@
-"""The services that the tests serve, in processes of their own: one method for each thing that a test must see happen.
+"""The services that the tests serve, in processes of their own: one method for each thing that a
+test must see happen.
 
-`service` is what most tests call, `intercepted` has interceptors, `living` and `living_async` have lifespans. Handlers leave marks
+`service` is what most tests call, `intercepted` has interceptors, `living` and `living_async` have
+lifespans. Handlers leave marks
 (`mark`), and a test asks for them with the method `marks`.
 """
 
@@ -424,7 +426,8 @@ async def first_of_async(numbers: AsyncIterator[int], n: int) -> list[int]:
 
 @service.method
 def swallow(key: str, numbers: Iterator[int]) -> None:
-    "Marks that it began, and how its items ended: on gevent a handler that is cancelled ends with GreenletExit."
+    "Marks that it began, and how its items ended: on gevent a handler that is cancelled ends"
+    "with GreenletExit."
     mark(key, "began")
     try:
         for _ in numbers:

@@ -1,7 +1,9 @@
-"""Where a service's or a caller's own code runs, whatever it raises is taken (decision 0023). This is read off the source, so that no new
+"""Where a service's or a caller's own code runs, whatever it raises is taken (decision 0023). This
+is read off the source, so that no new
 place goes around the rule.
 
-Code of theirs is known by the names below. Each use of one stands in a `try` that takes BaseException, or in a function of RELAYS.
+Code of theirs is known by the names below. Each use of one stands in a `try` that takes
+BaseException, or in a function of RELAYS.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ PACKAGES = [
     "runtime",
 ]
 
-# Attributes that are theirs, or run theirs: handlers, lifespans, tags of caches, policies, and their types in values.
+# Attributes that are theirs, or run theirs: handlers, lifespans, tags of caches, policies, and
+# their types in values.
 ATTRIBUTES = {"__enter__", "__aenter__", "__exit__", "__aexit__", "tags_of", "typed"}
 # Names of functions that do.
 FUNCTIONS = {"interceptor", "_typed", "anext", "pack", "pack_any", "pack_args", "pack_together"}
@@ -34,7 +37,8 @@ CALLBACKS = {"callback", "errback", "listener"}
 # What has a method of such a name, and is not theirs.
 DEFERREDS = {"deferred", "future", "room", "idle", "started", "ended", "waiter"}
 
-# Files in which these names are of something else: a service that is declared and not called, and where servers are found.
+# Files in which these names are of something else: a service that is declared and not called, and
+# where servers are found.
 OTHERS = {"server/declare/service.py", "clients/connections/core.py"}
 
 # Functions in which they are used freely, and who takes what these raise.

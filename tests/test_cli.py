@@ -1,4 +1,6 @@
-"""The command line as a user meets it: real processes, their output, their exit status. Nothing here imports ringback."""
+"""The command line as a user meets it: real processes, their output, their exit status. Nothing
+here imports ringback.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +175,9 @@ class Started:
         )
 
     def lines(self, count: int) -> list[str]:
-        """The first so many lines of standard output; fails when they do not come, or the process ends first."""
+        """The first so many lines of standard output; fails when they do not come, or the process
+        ends first.
+        """
         assert self.process.stdout is not None
         deadline = time.monotonic() + DEADLINE
         text = b""
@@ -241,7 +245,9 @@ def free_endpoint() -> str:
 
 
 def assert_one_line(outcome: Outcome, *words: str, status: int = 1) -> None:
-    """Failed as promised: that status, nothing on standard output, and one line that holds the words."""
+    """Failed as promised: that status, nothing on standard output, and one line that holds the
+    words.
+    """
     assert outcome.status == status, outcome
     assert outcome.out == "", outcome
     assert "Traceback" not in outcome.err, outcome
@@ -253,7 +259,8 @@ def assert_one_line(outcome: Outcome, *words: str, status: int = 1) -> None:
 def assert_usage(outcome: Outcome) -> None:
     assert outcome.status == 2, outcome
     assert "Traceback" not in outcome.err, outcome
-    # Where an option lacks its value, or has one that is none, there is no usage but the error alone.
+    # Where an option lacks its value, or has one that is none, there is no usage but the error
+    # alone.
     assert "Usage:" in outcome.out + outcome.err or outcome.err.startswith(
         ("Error: ", "ringback: --")
     ), outcome
@@ -458,7 +465,10 @@ def test_serve_says_in_one_line_what_is_wrong_with_a_target(
         ),
         ("from json import nothing_like_it\n", 1, ["ImportError: "]),
         (
-            "import ringback\n\ns = ringback.Service('s')\ns.method(lambda callback: 1, name='m')\n",
+            (
+                "import ringback\n\ns = ringback.Service('s')\ns.method(lambda callback: 1, "
+                "name='m')\n"
+            ),
             4,
             ["callback"],
         ),

@@ -1,4 +1,5 @@
-"""What runs servers elsewhere: `ringback health`, asked of real processes in every state, and the files of deploy/, each read by what
+"""What runs servers elsewhere: `ringback health`, asked of real processes in every state, and the
+files of deploy/, each read by what
 would read it as far as that is here, and the commands in them run."""
 
 from __future__ import annotations
@@ -323,7 +324,10 @@ def test_help_tells_of_the_probe() -> None:
 
 
 def test_a_probe_imports_no_event_loop_no_client_and_no_command_line() -> None:
-    code = f"import sys; from ringback.__main__ import main; main(['health', {free_endpoint()!r}]); print(*sys.modules)"
+    code = (
+        f"import sys; from ringback.__main__ import main; main(['health', {free_endpoint()!r}]); "
+        f"print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
     assert "ringback.commands.health" in imported

@@ -1,4 +1,6 @@
-"""README and each page of docs/ run as one program, by the rules of `pages.py`; `mypy --strict` accepts all programs."""
+"""README and each page of docs/ run as one program, by the rules of `pages.py`; `mypy --strict`
+accepts all programs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ PAGES = [
     *sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "decisions"),
 ]
 
-# A command that is run ends with 0 and prints exactly what its page shows, unless it is in one of the other lists.
+# A command that is run ends with 0 and prints exactly what its page shows, unless it is in one of
+# the other lists.
 RULES = Rules(
     run=[
         "ringback ",
@@ -48,7 +51,8 @@ RULES = Rules(
     ],
     varies=["ringback servers", "ringback top"],
     logged=re.compile(
-        "to everyone who can reach it, unencrypted|refused bob at 127.0.0.1: may not call 'accounts.close'"
+        "to everyone who can reach it, unencrypted|refused bob at 127.0.0.1: may not call "
+        "'accounts.close'"
         r"|metrics at http://127.0.0.1:\d+/metrics|INFO ringback.supervisor: "
     ),
 )
@@ -107,7 +111,9 @@ def test_every_rule_is_about_a_command_of_some_page() -> None:
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the installed package, which mypy does not see where it is editable, and with what mypy remembers of it."""
+    """A folder with the installed package, which mypy does not see where it is editable, and with
+    what mypy remembers of it.
+    """
     folder = tmp_path_factory.mktemp("checked")
     (folder / "ringback").symlink_to(Path(ringback.__file__).parent)
     return folder

@@ -1,4 +1,6 @@
-"""What is built and installed: the wheel in a fresh environment without extras, its imports, and what it must not contain."""
+"""What is built and installed: the wheel in a fresh environment without extras, its imports, and
+what it must not contain.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ pytestmark = pytest.mark.timeout(300)  # a wheel is built and installed, with it
 ROOT = Path(__file__).resolve().parent.parent
 
 NOT_INSTALLED = ("tests", "docs", "examples", "benchmarks")
-# tox builds an sdist for each environment, and setuptools puts its files together in ringback-VERSION/, here in the checkout:
+# tox builds an sdist for each environment, and setuptools puts its files together in
+# ringback-VERSION/, here in the checkout:
 # with environments in parallel, such a directory may appear and be gone at any time.
 PASSING = "ringback-*"
 NOT_COPIED = (".*", "build", "dist", "*.egg-info", "__pycache__", PASSING)
@@ -119,7 +122,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a fresh environment that holds the wheel and what it requires, and no extras."""
+    """The interpreter of a fresh environment that holds the wheel and what it requires, and no
+    extras.
+    """
     directory = tmp_path_factory.mktemp("fresh")
     checked(sys.executable, "-m", "venv", directory / "venv", cwd=directory)
     interpreter = directory / "venv" / "bin" / "python"

@@ -21,7 +21,7 @@ NAMES = {
     r"\blanes?\b": "arm or treatment",
     r"\brehears\w+\b": "calibration",
     r"\btall(?:y|ies)\b": "method statistics",
-    r"\btwins?\b": "A/A control, duplicate call, or counterpart",
+    r"(?<![`.{(\"])\btwins?\b(?![.`\"])": "A/A control, duplicate call, or counterpart",
     r"\bgreed\b": "quota",
     r"\bthe look\b": "the poll or the check",
     r"\b(?:is|are) let in\b": "admitted",
@@ -58,7 +58,13 @@ def long_lines(path: Path) -> Iterator[int]:
     for number, line in enumerate(path.read_text().splitlines(), 1):
         code ^= path.suffix == ".md" and line.lstrip().startswith("```")
         forced = "://" in line or (
-            path.suffix == ".md" and (code or line.lstrip().startswith("|") or "](" in line)
+            path.suffix == ".md"
+            and (
+                code
+                or line.lstrip().startswith("|")
+                or "](" in line
+                or line.lstrip("- ").startswith("`")
+            )
         )
         if (
             len(line) > COLUMNS
@@ -79,7 +85,10 @@ def main() -> int:
         path = ROOT / name
         if path == Path(__file__) or not path.exists():
             continue
-        problems += [f"{name}:{number}: more than {COLUMNS} columns" for number in long_lines(path)]
+        if not name.startswith("tests/"):
+            problems += [
+                f"{name}:{number}: more than {COLUMNS} columns" for number in long_lines(path)
+            ]
         for number, line in prose(path):
             for pattern, better in NAMES.items():
                 if re.search(pattern, line, re.IGNORECASE):

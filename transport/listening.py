@@ -128,7 +128,10 @@ def refused(endpoint: str, number: int | None, reason: str) -> str:
         return in_use(endpoint)
     host = host_of(endpoint)
     if host is not None and number in _UNRESOLVED:
-        reason = f"host {host!r} cannot be resolved: give an address of this machine, or * for all of them"
+        reason = (
+            f"host {host!r} cannot be resolved: give an address of this machine, or * for all of "
+            f"them"
+        )
     elif host is not None and number == errno.EADDRNOTAVAIL:
         reason = f"{host} is not an address of this machine"
     return f"cannot bind {endpoint}: {reason}"

@@ -132,7 +132,8 @@ class OwnedPaths:
 
 def _refused(endpoint: str, path: str, kind: str) -> UsageError:
     return UsageError(
-        f"cannot bind {endpoint}: {path} is {kind}, and is not replaced: remove it, or --bind another path"
+        f"cannot bind {endpoint}: {path} is {kind}, and is not replaced: remove it, or --bind "
+        f"another path"
     )
 
 

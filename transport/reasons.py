@@ -43,7 +43,10 @@ def broken_off_again(endpoint: str, times: int) -> str:
 
 
 def wants_keys(endpoint: str) -> str:
-    return f"the server at {endpoint} uses CURVE: give its public key as server_key, and your own secret_key"
+    return (
+        f"the server at {endpoint} uses CURVE: give its public key as server_key, and your own "
+        f"secret_key"
+    )
 
 
 # A server's logs about itself

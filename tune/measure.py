@@ -84,7 +84,8 @@ def _check(sample: Sample) -> None:
     found = sample.consistency
     if found is not None and (found.lost_updates or found.duplicated_effects or found.stale_reads):
         raise Failed(
-            f"the check at the end found {found.lost_updates} lost updates, {found.duplicated_effects} duplicated "
+            f"the check at the end found {found.lost_updates} lost updates, "
+            f"{found.duplicated_effects} duplicated "
             f"effects, {found.stale_reads} stale reads"
         )
 

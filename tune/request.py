@@ -71,7 +71,8 @@ class TuneRequest:
         many = "" if self.connections == 1 else "s"
         kept = f"; objective {self.objective}" if self.objective else ""
         return (
-            f"{self.concurrency} callers on {self.connections} connection{many}, {self.style}, {_CLIENT} client"
+            f"{self.concurrency} callers on {self.connections} connection{many}, {self.style}, "
+            f"{_CLIENT} client"
             f"{kept}"
         )
 

@@ -75,7 +75,8 @@ class Space:
     def __str__(self) -> str:
         processes = f"1..{self.processes}" if self.processes > 1 else "1"
         return (
-            f"--backend {', '.join(self.loops)}; --workers 1..{MOST_WORKERS}; --limit {_NONE}, {ADAPTIVE}; "
+            f"--backend {', '.join(self.loops)}; --workers 1..{MOST_WORKERS}; --limit {_NONE}, "
+            f"{ADAPTIVE}; "
             f"--processes {processes}"
         )
 

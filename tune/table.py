@@ -19,7 +19,8 @@ def plan(tuning: Tuning, request: TuneRequest) -> Iterator[str]:
     """The plan of the run."""
     here = tuning.environment
     yield (
-        f"ringback tune, seed {request.seed}, {here.implementation} {here.python}, {here.cpus} CPUs ({here.cpu_model}); "
+        f"ringback tune, seed {request.seed}, {here.implementation} {here.python}, {here.cpus} "
+        f"CPUs ({here.cpu_model}); "
         f"{tuning.placement}"
     )
     yield f"search: {tuning.searched}"
@@ -28,7 +29,10 @@ def plan(tuning: Tuning, request: TuneRequest) -> Iterator[str]:
     if request.seconds is None:
         yield f"{trials}, then {FEWEST} rounds of the best and the defaults"
     else:
-        yield f"{trials} and rounds of the best and the defaults ({FEWEST} at least), in about {request.seconds:.0f} s"
+        yield (
+            f"{trials} and rounds of the best and the defaults ({FEWEST} at least), in about "
+            f"{request.seconds:.0f} s"
+        )
 
 
 def head(request: TuneRequest) -> str:

@@ -39,7 +39,10 @@ def verdict(
             f"of {len(trials)} trials none was better than the defaults",
         )
     else:
-        sentence = "the best of the search, which measured it once or twice: not proved to be better than the defaults"
+        sentence = (
+            "the best of the search, which measured it once or twice: not proved to be better "
+            "than the defaults"
+        )
     return _with(request, best, [sentence], shown=False)
 
 
@@ -125,7 +128,8 @@ def _caveats(request: TuneRequest, best: Finalist) -> list[str]:
     busy = [each.client_busy for each in best.rounds if each.client_busy is not None]
     if busy and median(busy) >= _BUSY:
         sentences.append(
-            "the load generator was the limit: with a faster one the calls/s may be higher, and differ more"
+            "the load generator was the limit: with a faster one the calls/s may be higher, and "
+            "differ more"
         )
     return sentences
 

@@ -205,7 +205,8 @@ def _refuse_pools() -> None:
         if not isinstance(self, pool.ThreadPool):
             self._state = pool.CLOSE  # its `__del__` checks this
             raise RuntimeError(
-                "a multiprocessing.Pool would hang in a program that gevent has patched, as its threads are greenlets: "
+                "a multiprocessing.Pool would hang in a program that gevent has patched, as its "
+                "threads are greenlets: "
                 'give the method executor="process", or use multiprocessing.Process'
             )
         begin(self, *args, **kwargs)

@@ -58,7 +58,8 @@ def enter(
                 taken = size_of_arguments(call.message.args, call.message.kwargs)
                 if taken > merged.room:
                     raise errors.ResourceExhausted(
-                        f"{call.method}: {taken:,} bytes of arguments are too large beside the metadata"
+                        f"{call.method}: {taken:,} bytes of arguments are too large beside the "
+                        f"metadata"
                     )
                 call.message.options = merged.options
                 if call.extras is not None and call.extras.span is not None:

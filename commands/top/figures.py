@@ -144,7 +144,8 @@ def _head(before: Look, after: Look) -> Iterator[RenderableType]:
     rate = sum(row.rate for row in between([(before, after)]))
     yield Text(
         printable(
-            f"{after['service']} on {after['backend']}, process {after['process']}, up {_duration(after['seconds'])}: "
+            f"{after['service']} on {after['backend']}, process {after['process']}, up "
+            f"{_duration(after['seconds'])}: "
             f"{rate:,.0f} calls/s, {after['in_flight']:,} in flight, {after['clients']:,} clients"
         ),
         style="bold",

@@ -81,7 +81,8 @@ class Batch:
         """Raises RuntimeError if `left` callers have not ended."""
         if left:
             raise RuntimeError(
-                f"{self.cell.load.workload} {self.cell.load.style}: {left} of {len(self.callers)} callers got neither reply nor error "
+                f"{self.cell.load.workload} {self.cell.load.style}: {left} of {len(self.callers)} "
+                f"callers got neither reply nor error "
                 f"within {self.gives_up - self.began:.0f} s"
             )
 

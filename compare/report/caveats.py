@@ -33,14 +33,20 @@ def caveats(report: Report) -> Iterator[str]:
         yield f"{peer} does not support: {'; '.join(cells)}."
     if report.skipped:
         names = ", ".join(report.skipped)
-        yield f"Not measured, as the library is not installed: {names}. Install all: pip install 'ringback[all]'."
+        yield (
+            f"Not measured, as the library is not installed: {names}. Install all: pip install "
+            f"'ringback[all]'."
+        )
 
 
 def _of_run(report: Report) -> Iterator[str]:
     if report.environment.quick:
         yield "A quick run is only indicative: it has few slices and few rounds."
     if 0 < report.design.rounds < FEWEST:
-        yield f"Fewer than {FEWEST} rounds support no claims: the variance of the figures is not known."
+        yield (
+            f"Fewer than {FEWEST} rounds support no claims: the variance of the figures is not "
+            f"known."
+        )
     if report.speed is not None and report.speed.slowest < _STEADY:
         yield (
             f"This machine ran at {report.speed.slowest:.0%} to 100% of its best speed (median "
@@ -54,14 +60,17 @@ def _of_cell(result: Result) -> Iterator[str]:
         yield f"Void: {what}: {result.void}."
     elif result.overloaded and result.rate is not None:
         yield (
-            f"Overloaded: {what}: {result.rate.offered:,.0f} calls/s arrived, {result.rate.achieved:,.0f} were "
+            f"Overloaded: {what}: {result.rate.offered:,.0f} calls/s arrived, "
+            f"{result.rate.achieved:,.0f} were "
             f"answered; {result.rate.skipped:,} calls were never sent."
         )
     if broken := variants.broken(result):
         yield f"Inconsistent: {what}: {broken}."
     # A generator that sends late measures itself.
     if result.loop == "open" and result.limit == "client" and result.slip is not None:
-        yield f"Sent late: {what}: the p99 of the delay is {FIGURES['p99'].text(result.slip.p99)} ms."
+        yield (
+            f"Sent late: {what}: the p99 of the delay is {FIGURES['p99'].text(result.slip.p99)} ms."
+        )
 
 
 def _rare(report: Report) -> Iterator[str]:
@@ -77,7 +86,8 @@ def _rare(report: Report) -> Iterator[str]:
                 mean = (other.latency.mean or 0.0) / (better.latency.mean or 1.0)
             if mean and mean < min(claim.low, 1 - report.design.margin):
                 yield (
-                    f"Rare slow slices: {name}: by the mean {claim.arm} is {percent(1 - mean)} worse than "
+                    f"Rare slow slices: {name}: by the mean {claim.arm} is {percent(1 - mean)} "
+                    f"worse than "
                     f"{claim.against}, contrary to the median of slices."
                 )
 
@@ -85,7 +95,8 @@ def _rare(report: Report) -> Iterator[str]:
 def _method(report: Report) -> Iterator[str]:
     design = report.design
     yield (
-        f"Handlers that are not inline run in up to {design.workers} threads, on gevent in up to {design.workers} "
+        f"Handlers that are not inline run in up to {design.workers} threads, on gevent in up to "
+        f"{design.workers} "
         f"greenlets (--workers {design.workers})."
     )
     if design.state:

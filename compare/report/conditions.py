@@ -22,7 +22,8 @@ from .difference import UNCHANGED, Difference, ReportChanges
 from .names import NamedCell, what
 
 _FORM = re.compile(
-    r"\s*((?:[\w-]+\.)*)([\w.]+?)\s*(<=|>=|<|>)\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(us|µs|ms|s|%|)\s*"
+    r"\s*((?:[\w-]+\.)*)([\w.]+?)\s*(<=|>=|<|>)"
+    r"\s*(\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*(us|µs|ms|s|%|)\s*"
 )
 UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "%": 0.01}
 _SIGNS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge}

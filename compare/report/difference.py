@@ -164,8 +164,10 @@ def _remarks(
 ) -> Iterator[str]:
     if found and min(len(before), len(after)) < RUNS:
         yield (
-            f"{len(before)} and {len(after)} runs support no claims: the variance between runs is not known. Give folders "
-            f"with at least {RUNS} runs of each, or measure both in one run: ringback compare --against VENV."
+            f"{len(before)} and {len(after)} runs support no claims: the variance between runs is "
+            f"not known. Give folders "
+            f"with at least {RUNS} runs of each, or measure both in one run: ringback compare "
+            f"--against VENV."
         )
     for name, runs in (("older", before), ("newer", after)):
         failed = [check.name for run in runs for check in run.checks if not check.ok]
@@ -179,7 +181,10 @@ def _remarks(
     everywhere = set.intersection(*map(set, cells))
     alone = [what(each) for run in cells for key, each in run.items() if key not in everywhere]
     if alone:
-        yield f"Only in some of the runs, or with a different load: {'; '.join(dict.fromkeys(alone))}."
+        yield (
+            f"Only in some of the runs, or with a different load: "
+            f"{'; '.join(dict.fromkeys(alone))}."
+        )
 
 
 def _unlike(runs: Sequence[Report]) -> Iterator[str]:

@@ -19,7 +19,8 @@ def listing() -> Iterator[str]:
         marks = f"{'*' if name in CORE else ' '}{'+' if name in QUICK else ' '}"
         words = FIGURES[figure_of(name, opened=workload.open)].words
         yield f"  {marks} {name:<{width}}  {workload.explanation}; {words}"
-    yield f"backends: {', '.join(f'{name} (not installed)' if missing(name) else name for name in BACKENDS)}"
+    names = [f"{name} (not installed)" if missing(name) else name for name in BACKENDS]
+    yield f"backends: {', '.join(names)}"
     installed = peers.installed()
     named = (name if name in installed else f"{name} (not installed)" for name in peers.NAMES)
     yield f"other libraries (--peer): {', '.join(named)}"

@@ -59,7 +59,8 @@ def _sections(report: Report, changes: ReportChanges) -> Iterator[Section]:
     yield Section(
         "changes",
         "Before and after",
-        "What changed from the older runs to these? A ratio above 1 means that it is better now. Runs vary, so a claim needs several "
+        "What changed from the older runs to these? A ratio above 1 means that it is better now. "
+        "Runs vary, so a claim needs several "
         "of each.",
         [*changes.remarks, *changes.omitted()],
         table=rows.changed(changes),
@@ -83,7 +84,8 @@ def _sections(report: Report, changes: ReportChanges) -> Iterator[Section]:
     yield Section(
         "claims",
         "Every claim",
-        "Which cells differ, and how sure is that? An interval that contains 1 proves no difference; "
+        "Which cells differ, and how sure is that? An interval that contains 1 proves no "
+        "difference; "
         f"one within {report.design.margin:.0%} of 1 proves that they are equal.",
         table=rows.claimed(report),
         folded=True,
@@ -91,7 +93,8 @@ def _sections(report: Report, changes: ReportChanges) -> Iterator[Section]:
     yield Section(
         "throughput",
         "Throughput",
-        "How many calls a second can callers make? Grey bars are other libraries, each with its own client. Hatched bars are lower "
+        "How many calls a second can callers make? Grey bars are other libraries, each with its "
+        "own client. Hatched bars are lower "
         "bounds, as the load generator was the limit.",
         plots=plots.throughput(report),
     )
@@ -104,21 +107,25 @@ def _sections(report: Report, changes: ReportChanges) -> Iterator[Section]:
     yield Section(
         "response",
         "Response time",
-        "How long do callers wait? In an open loop, from when a call was due: a stall of the server counts for all calls that it "
+        "How long do callers wait? In an open loop, from when a call was due: a stall of the "
+        "server counts for all calls that it "
         "delayed.",
         plots=plots.response(report),
     )
     yield Section(
         "models",
         "Models and measurements",
-        "Do the textbook formulas hold here? From the predicted cell itself they use only its load. Their other inputs are in the row, "
-        "and come from other cells of this run if possible. A prediction is good within 25 %; otherwise the formula is not valid here.",
+        "Do the textbook formulas hold here? From the predicted cell itself they use only its "
+        "load. Their other inputs are in the row, "
+        "and come from other cells of this run if possible. A prediction is good within 25 %; "
+        "otherwise the formula is not valid here.",
         table=rows.predicted(report),
     )
     yield Section(
         "figures",
         "Every figure",
-        "What was measured, over all rounds? Throughput counts correct replies within the slices; CPU time is that of the whole "
+        "What was measured, over all rounds? Throughput counts correct replies within the slices; "
+        "CPU time is that of the whole "
         "process, per call.",
         table=rows.measured([*report.results, *report.peers]),
     )

@@ -40,7 +40,8 @@ def read(name: str) -> Report:
             _renew(found)
         elif schema != SCHEMA and isinstance(schema, int):
             raise UsageError(
-                f"{name} has schema {schema}: this version of ringback reads schemas {_FIRST} and {SCHEMA}"
+                f"{name} has schema {schema}: this version of ringback reads schemas {_FIRST} and "
+                f"{SCHEMA}"
             )
         return msgspec.convert(found, Report)
     except (

@@ -162,7 +162,8 @@ def _head(report: Report) -> Iterator[str]:
     here, design = report.environment, report.design
     pinned = f"; {design.pinned}" if design.pinned else ""
     yield (
-        f"ringback compare, seed {here.seed}, {design.rounds} round{'' if design.rounds == 1 else 's'}, "
+        f"ringback compare, seed {here.seed}, {design.rounds} "
+        f"round{'' if design.rounds == 1 else 's'}, "
         f"{here.implementation} {here.python}, "
         f"{here.cpus} CPU{'' if here.cpus == 1 else 's'} ({here.cpu_model}){pinned}"
     )
@@ -174,9 +175,12 @@ def _head(report: Report) -> Iterator[str]:
 
 def _legend(report: Report) -> str:
     return (
-        f"{BEST} best of its group, by calls/s or the figure named before the ratio. = equal within {report.design.margin:.0%}, "
-        f"- worse, ? unclear; a ratio above 1 is better, whatever the figure. {report.design.confidence:.0%} intervals over rounds: "
-        "sure ones are corrected for all claims of the run, others for those of the cell. Limit: the end that limits the figures."
+        f"{BEST} best of its group, by calls/s or the figure named before the ratio. = equal "
+        f"within {report.design.margin:.0%}, "
+        f"- worse, ? unclear; a ratio above 1 is better, whatever the figure. "
+        f"{report.design.confidence:.0%} intervals over rounds: "
+        "sure ones are corrected for all claims of the run, others for those of the cell. Limit: "
+        "the end that limits the figures."
     )
 
 

@@ -49,9 +49,15 @@ def answer(claims: Sequence[Claim], report: Report) -> str:
     widest = max(furthest(each.low, each.high) for each in beside)
     if not worse and not unclear:
         everyone = _listed(sorted([best, *(each.against for each in beside)]), "or")
-        return f"any of {everyone}: equal within {percent(widest)} in {words} ({_sure(beside)}){_bound(claims, report)}."
+        return (
+            f"any of {everyone}: equal within {percent(widest)} in {words} "
+            f"({_sure(beside)}){_bound(claims, report)}."
+        )
     if not worse:
-        return f"no significant difference in {words} (below {percent(widest)}){_longer(beside, report)}{_bound(claims, report)}."
+        return (
+            f"no significant difference in {words} (below "
+            f"{percent(widest)}){_longer(beside, report)}{_bound(claims, report)}."
+        )
     surely = sorted([best, *(each.against for each in beside if each.verdict == "equal")])
     perhaps = f", perhaps {_listed([each.against for each in unclear], 'or')}" if unclear else ""
     parts = ", ".join(f"{each.against} {_difference(each)}" for each in worse)
@@ -102,7 +108,10 @@ def _others(report: Report) -> Iterator[str]:
     found: dict[str, list[Claim]] = {}
     for each in report.claims:
         if each.of_styles:
-            lead = f"{each.workload} by {each.style}, compared with {each.against_style} ({each.client} client)"
+            lead = (
+                f"{each.workload} by {each.style}, compared with {each.against_style} "
+                f"({each.client} client)"
+            )
             found.setdefault(lead, []).append(each)
         elif each.of_workloads:
             varied, variant = variants.known(each.workload)
@@ -164,6 +173,8 @@ def _condition(report: Report) -> str:
     here, design = report.environment, report.design
     pinned = f"; {design.pinned}" if design.pinned else ""
     return (
-        f"Sure: at {design.confidence:.0%} for all claims of this run together; likely: for those of one line. "
-        f"On {here.cpus} CPU{'' if here.cpus == 1 else 's'}, {here.implementation} {here.python}, {design.rounds} rounds{pinned}."
+        f"Sure: at {design.confidence:.0%} for all claims of this run together; likely: for those "
+        f"of one line. "
+        f"On {here.cpus} CPU{'' if here.cpus == 1 else 's'}, {here.implementation} {here.python}, "
+        f"{design.rounds} rounds{pinned}."
     )

@@ -137,7 +137,8 @@ def affordable(request: CompareRequest) -> CompareRequest:
             ones = dict.fromkeys(request.jobs, 1)
             needed = before + least * round_seconds(spent, a_round(request), _SWIFT, ones)
             raise UsageError(
-                f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} alone, with their "
+                f"{request.seconds:g} s are too few: {least} rounds of {request.workloads[0]} "
+                f"alone, with their "
                 f"calibration, take about {needed:.0f} s. Use --time {needed:.0f} or more"
             )
         request = fewer

@@ -123,7 +123,8 @@ class Experiment:
             one = median(took)
         if not self.rounds:
             self._report.failures.append(
-                f"the calibration took so long that no round fits in {request.seconds:g} s: give more with --time"
+                f"the calibration took so long that no round fits in {request.seconds:g} s: give "
+                f"more with --time"
             )
 
     def _spoilt(self) -> bool:

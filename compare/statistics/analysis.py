@@ -171,5 +171,8 @@ def _checks(report: Report) -> Iterator[Check]:
     )
     void = [result for result in report.results if result.void]
     open_laws = sum(not made.little.ok for made in windows)
-    says = f"holds in {len(windows) - open_laws} of {len(windows)} rounds of cells; void cells: {len(void)}"
+    says = (
+        f"holds in {len(windows) - open_laws} of {len(windows)} rounds of cells; void cells: "
+        f"{len(void)}"
+    )
     yield Check("Little's law", len(void) * 2 <= len(report.results), says)

@@ -101,7 +101,8 @@ class SelfCheck:
             differs = claim.outcome in ("better", "worse") and claim.sure
             ok = differs and claim.contrast.against == name if name == "slowed" else not differs
             says = (
-                f"{claim.contrast.arm} beside {claim.contrast.against} {claim.ratio:.3f} ({claim.low:.3f}..{claim.high:.3f}) in "
+                f"{claim.contrast.arm} beside {claim.contrast.against} {claim.ratio:.3f} "
+                f"({claim.low:.3f}..{claim.high:.3f}) in "
                 f"{_ROUNDS} rounds: {claim.outcome}"
             )
             yield Check(what, ok, says)
@@ -117,7 +118,8 @@ class SelfCheck:
             computing = [self._window(running, load) for _ in range(3)]
         ceiling = median(map(speed, null))
         says = "; ".join(
-            f"with a server that {does}, server and client are busy {server:.0%} and {client:.0%} of the time"
+            f"with a server that {does}, server and client are busy {server:.0%} and {client:.0%} "
+            f"of the time"
             for does, (server, client) in (
                 ("does nothing", _busy(null)),
                 ("computes", _busy(computing)),
@@ -153,7 +155,10 @@ class SelfCheck:
             f"(expected: {exact * 1e3:.0f} ms)"
         )
         yield Check("the open loop shows a stall", abs(p99["open"] / exact - 1) <= 0.1, says)
-        says = f"p99 is {p99['closed'] * 1e3:.1f} ms with one caller of that server (expected: under 50 ms)"
+        says = (
+            f"p99 is {p99['closed'] * 1e3:.1f} ms with one caller of that server (expected: under "
+            f"50 ms)"
+        )
         yield Check("a closed loop hides it", p99["closed"] < 0.05, says)
 
     def _little(self) -> Iterator[Check]:

@@ -105,7 +105,8 @@ def _counter(variant: str, explanation: str, method: str, *, keyed: bool = False
 def _read(variant: str, explanation: str, method: str) -> Workload:
     return Workload(
         variants.READ.row(variant),
-        f"one of {reads.KEYS} values that each take {reads.READ_SECONDS * 1000:.0f} ms to read, {explanation}",
+        f"one of {reads.KEYS} values that each take {reads.READ_SECONDS * 1000:.0f} ms to read, "
+        f"{explanation}",
         partial(reads.script, method),
         methods=(method,),
         window=20 * reads.READ_SECONDS,
@@ -186,7 +187,8 @@ WORKLOADS = {
         ),
         Workload(
             "overload",
-            f"cpu, arrivals at {OVERLOAD:g} times the server's capacity, timeout {OVERLOAD_TIMEOUT * 1000:.0f} ms",
+            f"cpu, arrivals at {OVERLOAD:g} times the server's capacity, timeout "
+            f"{OVERLOAD_TIMEOUT * 1000:.0f} ms",
             _cpu,
             methods=("cpu",),
             styles=(FIRE_AND_CALLBACK,),

@@ -124,7 +124,10 @@ def described(found: Consistency) -> str:
 
 
 def broken(result: Result) -> str:
-    """The broken promises of the cell, in words. A workload without variants promises everything."""
+    """The broken promises of the cell, in words.
+
+    A workload without variants promises everything.
+    """
     if result.consistency is None:
         return ""
     varied, variant = _ROWS.get(result.workload, (None, ""))

@@ -1,4 +1,6 @@
-"""Writes options.md beside it from the descriptions of all options: `python docs/reference/options.py`."""
+"""Writes options.md beside it from the descriptions of all options: `python
+docs/reference/options.py`.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,12 @@ HEAD = """# Options
 Every option of a command is given in one of these ways; what stands first wins:
 
 1. on the command line: `--max-size 1048576`;
-2. in the environment: `RINGBACK_SERVE_MAX_SIZE=1048576`, so `RINGBACK_<COMMAND>_<OPTION>`. Values of an option that may be repeated are
-   words as a shell has them. A switch is on for `1`, `true`, `yes` and `on`.
+2. in the environment: `RINGBACK_SERVE_MAX_SIZE=1048576`, so `RINGBACK_<COMMAND>_<OPTION>`. Values
+   of an option that may be repeated are words as a shell has them. A switch is on for `1`, `true`,
+   `yes` and `on`.
    `RINGBACK_TRANSPORT` stands behind the variables of all commands;
-3. in the file of `--config FILE`, which is TOML: in a table named after the command, or outside of all tables;
+3. in the TOML file of `--config FILE`: in a table named after the command, or outside of all
+   tables;
 4. in `pyproject.toml` of the working directory, in the table `[tool.ringback.<command>]`.
 
 For [calc.py](../../examples/calc.py), say:
@@ -44,8 +48,8 @@ $ ringback call tcp://127.0.0.1:5555 add 1 2
 3
 ```
 
-In files a name may have dashes or underscores. A wrong value, and a name that is no option, end the command with status 2 and one line
-that says where it stands. Paths are taken from the working directory.
+In files a name may have dashes or underscores. A wrong value or an unknown name ends the command
+with status 2 and one line that says where it stands. Paths are taken from the working directory.
 """
 
 
@@ -56,9 +60,15 @@ def page() -> str:
 
 def _lines() -> Iterator[str]:
     yield HEAD
-    yield "## Servers\n\nKeyword arguments of `ringback.Server` and `ringback.serve`, and options of `ringback serve`.\n"
+    yield (
+        "## Servers\n\nKeyword arguments of `ringback.Server` and `ringback.serve`, and options "
+        "of `ringback serve`.\n"
+    )
     yield from table(DESCRIBED["serve"], flags=True, names=True)
-    yield "\n## Clients\n\nKeyword arguments of `ringback.connect`; those of `client.options` come first.\n"
+    yield (
+        "\n## Clients\n\nKeyword arguments of `ringback.connect`; those of `client.options` come "
+        "first.\n"
+    )
     yield from table(options_of(ConnectOptions), flags=False, names=True)
     for command, options in DESCRIBED.items():
         if command != "serve":

@@ -55,7 +55,8 @@ ACCOUNTS = {"ada": 1000, "bob": 500, "cleo": 0}
 
 @contextmanager
 def running(registry: str, state: str):
-    "Start all servers and wait until they are ready. Restart those that end. Drain them at the end."
+    "Start all servers and wait until they are ready. Restart those that end. Drain them at the"
+    "end."
     servers = {kind: start(kind, registry, state) for kind in SERVERS}
     over = threading.Event()
     keeper = threading.Thread(target=keep, args=(servers, registry, state, over))
@@ -102,7 +103,8 @@ def tell(kind: Kind, server: subprocess.Popen) -> None:
 
 
 def pay(gateway, transfer_id: str, source: str, target: str, amount: int) -> str:
-    "Retry with the same id until the outcome is known. The transfer is made once, even after crashes."
+    "Retry with the same id until the outcome is known. The transfer is made once, even after"
+    "crashes."
     while True:
         try:
             gateway.call("transfer", transfer_id, source, target, amount)

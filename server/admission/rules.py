@@ -199,7 +199,8 @@ def _patterns(told: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
         or not all(isinstance(one, str) and one for one in given)
     ):
         raise UsageError(
-            f"{place}: {key} must be a list of names, or patterns with * and ?, not {'missing' if given is None else repr(given)}"
+            f"{place}: {key} must be a list of names, or patterns with * and ?, not "
+            f"{'missing' if given is None else repr(given)}"
         )
     for one in given:
         if "[" in one or "]" in one:

@@ -394,7 +394,10 @@ class Dispatcher:
             if not over:
                 over = True
                 behind = call_off()
-                text = f"this replica is {behind:,} short of version {version:,}, which the caller has seen"
+                text = (
+                    f"this replica is {behind:,} short of version {version:,}, which the caller "
+                    f"has seen"
+                )
                 self.active.refuse(call, errors.Unavailable(text, started=False))
 
         timer = self.active.loop.call_later(seconds, too_late)

@@ -196,7 +196,10 @@ class Outgoing:
                 if type(message) in (Reply, Item, Mapped) and not self._fits(
                     session, _size(batches)
                 ):
-                    text = f"clients leave {self._total:,} bytes of replies unread: this reply was dropped"
+                    text = (
+                        f"clients leave {self._total:,} bytes of replies unread: this reply was "
+                        f"dropped"
+                    )
                     failure = errors.ResourceExhausted(text)
             if failure is not None:
                 if type(message) is not Reached:

@@ -188,12 +188,14 @@ class Arguments:
             return None
         if self._waits is None:
             raise UsageError(
-                f"method {self.name!r} runs on the event loop, where it cannot wait for the items of "
+                f"method {self.name!r} runs on the event loop, where it cannot wait for the items "
+                f"of "
                 f"{name!r}: leave out inline=True"
             )
         if origin in other:
             raise UsageError(
-                f"method {self.name!r}: {name!r} must be {wanted[0].__name__}, not {origin.__name__}: "
+                f"method {self.name!r}: {name!r} must be {wanted[0].__name__}, not "
+                f"{origin.__name__}: "
                 "a coroutine takes its items asynchronously, a plain function does not"
             )
         return ((typing.get_args(kind) or (Any,))[0],)

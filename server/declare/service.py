@@ -287,11 +287,13 @@ class Service:
                 find_elsewhere(method.name, method.function)
                 if streams:
                     raise UsageError(
-                        f"method {method.name!r}: executor={method.executor!r} cannot take a streamed argument"
+                        f"method {method.name!r}: executor={method.executor!r} cannot take a "
+                        f"streamed argument"
                     )
             if method.once is not None and streams:
                 raise UsageError(
-                    f"method {method.name!r}: once=True compares arguments, so none of them may stream"
+                    f"method {method.name!r}: once=True compares arguments, so none of them may "
+                    f"stream"
                 )
 
     def _checked(self, function: F, *, name: str | None = None, **options: Any) -> F:
@@ -329,12 +331,14 @@ class Service:
             parameters = inspect.signature(function).parameters
         except (TypeError, ValueError):
             raise UsageError(
-                f"method {name!r}: the parameters of {function!r} are unknown: serve a function that calls it"
+                f"method {name!r}: the parameters of {function!r} are unknown: serve a function "
+                f"that calls it"
             ) from None
         for parameter in parameters:
             if parameter in _CALL_OPTIONS:
                 raise UsageError(
-                    f"method {name!r}: rename parameter {parameter!r}: client.fire has an argument of that name"
+                    f"method {name!r}: rename parameter {parameter!r}: client.fire has an "
+                    f"argument of that name"
                 )
         owner = f"method {name!r}"
         if executor == "inline":
@@ -349,7 +353,8 @@ class Service:
             raise UsageError(f"method {name!r}: priority must be an integer, not {priority!r}")
         if inline and (priority or limit or resources):
             raise UsageError(
-                f"method {name!r}: an inline method never waits, so it has no priority, limit or resources"
+                f"method {name!r}: an inline method never waits, so it has no priority, limit or "
+                f"resources"
             )
         method = Method(
             name,
@@ -378,19 +383,22 @@ class Service:
             )
         if executor == "dask" and not method.is_repeatable:
             raise UsageError(
-                f"{owner}: executor='dask' needs idempotent=True or readonly=True, because Dask repeats "
+                f"{owner}: executor='dask' needs idempotent=True or readonly=True, because Dask "
+                f"repeats "
                 "the calls of a lost worker"
             )
         if executor in ELSEWHERE and method.is_stream:
             raise UsageError(f"{owner}: executor={executor!r} cannot run a stream")
         if method.is_stream and limit == ADAPTIVE:
             raise UsageError(
-                f"method {name!r}: limit='adaptive' cannot measure a stream, as its reader sets the pace: "
+                f"method {name!r}: limit='adaptive' cannot measure a stream, as its reader sets "
+                f"the pace: "
                 "give a number"
             )
         if inline and method.is_async:
             raise UsageError(
-                f"method {name!r}: a coroutine runs on an asyncio loop; inline=True is for plain functions"
+                f"method {name!r}: a coroutine runs on an asyncio loop; inline=True is for plain "
+                f"functions"
             )
         if native and not method.is_coroutine:
             raise UsageError(f"method {name!r}: native=True is for coroutines (async def)")
@@ -398,7 +406,8 @@ class Service:
             inline or native or method.is_stream or executor in ELSEWHERE
         ):
             raise UsageError(
-                f"{owner}: once=True is for functions and asyncio coroutines that run in the server's own "
+                f"{owner}: once=True is for functions and asyncio coroutines that run in the "
+                f"server's own "
                 "process, not inline: the server reads the store before the run and writes it after"
             )
         self.methods[name] = method

@@ -88,5 +88,6 @@ def check(name: str, function: Callable[..., Any]) -> None:
         found = getattr(found, part, None)
     if found is not function:
         raise UsageError(
-            f"method {name!r}: a function for another process must be at the top of a module, under its own name"
+            f"method {name!r}: a function for another process must be at the top of a module, "
+            f"under its own name"
         )

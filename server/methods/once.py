@@ -67,7 +67,8 @@ class Once:
         key = None if message.options is None else message.options.key
         if not key or len(key) > 255:
             raise errors.InvalidArgument(
-                f"{self.method.name} runs once for each key: give an idempotency key of 1 to 255 characters"
+                f"{self.method.name} runs once for each key: give an idempotency key of 1 to 255 "
+                f"characters"
             )
         try:
             return KeyedRun(

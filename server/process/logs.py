@@ -106,7 +106,8 @@ def warn_of_exposed(service: str, endpoints: Sequence[str]) -> None:
     exposed = [endpoint for endpoint in endpoints if is_exposed(endpoint)]
     if exposed:
         logging.getLogger("ringback.server").warning(
-            "ringback serves %s on %s to everyone who can reach it, unencrypted: give --secret-key, or --insecure if that is meant",
+            "ringback serves %s on %s to everyone who can reach it, unencrypted: give "
+            "--secret-key, or --insecure if that is meant",
             service,
             ", ".join(exposed),
         )

@@ -90,6 +90,7 @@ def _check_reachable(endpoint: str, advertised: tuple[str, ...]) -> None:
                 f"{endpoint} cannot be announced: it is all addresses, and clients need one"
             )
         raise UsageError(
-            f"{endpoint} is all addresses of this machine: set advertise to the one that clients reach, "
+            f"{endpoint} is all addresses of this machine: set advertise to the one that clients "
+            f"reach, "
             "such as tcp://10.0.0.7:*"
         )

@@ -62,7 +62,8 @@ class Watchdog:
                 if method is not None:
                     reported = True
                     log.warning(
-                        "%s has blocked the event loop for over %d ms: let it run in a worker, or let it yield",
+                        "%s has blocked the event loop for over %d ms: let it run in a worker, or "
+                        "let it yield",
                         method,
                         BLOCKED * 1000,
                     )

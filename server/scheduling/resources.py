@@ -111,7 +111,10 @@ class Named:
             if _parts(amount) > resource.total:
                 return (
                     (),
-                    f"it needs {amount:g} of {name!r}, of which this server has {resource.total / _PARTS:g}",
+                    (
+                        f"it needs {amount:g} of {name!r}, of which this server has "
+                        f"{resource.total / _PARTS:g}"
+                    ),
                 )
             found.append((resource, _parts(amount)))
         return tuple(found), ""
@@ -134,7 +137,8 @@ def checked(amounts: Mapping[str, float], owner: str) -> dict[str, float]:
         number = isinstance(amount, (int, float)) and not isinstance(amount, bool)
         if not isinstance(name, str) or not name or not number or not 1 / _PARTS <= amount <= 1e12:
             raise UsageError(
-                f"{owner}: bad resource {name!r}: {amount!r}: it must be a name and a number above 0"
+                f"{owner}: bad resource {name!r}: {amount!r}: it must be a name and a number "
+                f"above 0"
             )
     return dict(amounts)
 

@@ -34,18 +34,27 @@ from .base import (
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, value BLOB, revision INTEGER NOT NULL, expires REAL);
+CREATE TABLE IF NOT EXISTS rows (
+    name TEXT PRIMARY KEY, value BLOB, revision INTEGER NOT NULL, expires REAL
+);
 CREATE INDEX IF NOT EXISTS rows_by_revision ON rows (revision);
 CREATE INDEX IF NOT EXISTS rows_by_expiry ON rows (expires) WHERE expires IS NOT NULL;
 """
-_READ_MANY = "SELECT name, value, revision FROM rows WHERE name IN ({}) AND value IS NOT NULL AND (expires IS NULL OR expires > ?)"
-_READ = "SELECT value, revision FROM rows WHERE name = ? AND value IS NOT NULL AND (expires IS NULL OR expires > ?)"
+_READ_MANY = (
+    "SELECT name, value, revision FROM rows WHERE name IN ({}) AND value IS NOT NULL AND (expires "
+    "IS NULL OR expires > ?)"
+)
+_READ = (
+    "SELECT value, revision FROM rows WHERE name = ? AND value IS NOT NULL AND (expires IS NULL "
+    "OR expires > ?)"
+)
 _WRITE = "INSERT OR REPLACE INTO rows (name, value, revision, expires) VALUES (?, ?, ?, ?)"
 _SET = "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)"
 _GET = "SELECT value FROM meta WHERE name = ?"
 # Compared as bytes: for text, substr stops at the first NUL.
 _CHANGED = (
-    "SELECT name, value, revision, expires FROM rows WHERE revision BETWEEN ? AND ? AND substr(CAST(name AS BLOB), 1, ?) = ? "
+    "SELECT name, value, revision, expires FROM rows WHERE revision BETWEEN ? AND ? AND "
+    "substr(CAST(name AS BLOB), 1, ?) = ? "
     "AND (value IS NULL OR expires IS NULL OR expires > ?) ORDER BY revision LIMIT ?"
 )
 _NEWEST = 2**63 - 1

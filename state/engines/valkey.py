@@ -43,7 +43,8 @@ local function look(name)
   if not row then return nil end
   local revision, expires, kind, at = string.match(row, '^(%d+):(%d+):([DV])()')
   expires = tonumber(expires)
-  return revision, kind == 'V' and (expires == 0 or expires > now), string.sub(row, at), kind, string.format('%.0f', expires)
+  local alive = kind == 'V' and (expires == 0 or expires > now)
+  return revision, alive, string.sub(row, at), kind, string.format('%.0f', expires)
 end
 """
 _READ = (
@@ -74,9 +75,14 @@ redis.call('SET', revision_of_all, revision)
 while at < #ARGV do
   local name, kind, lives, value = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
   local expires = lives > 0 and now + lives or 0
-  redis.call('HSET', rows, name, revision .. ':' .. string.format('%.0f', expires) .. ':' .. kind .. value)
+  local row = revision .. ':' .. string.format('%.0f', expires) .. ':' .. kind .. value
+  redis.call('HSET', rows, name, row)
   redis.call('ZADD', changed, revision, name)
-  if expires > 0 then redis.call('ZADD', expiring, expires, name) else redis.call('ZREM', expiring, name) end
+  if expires > 0 then
+    redis.call('ZADD', expiring, expires, name)
+  else
+    redis.call('ZREM', expiring, name)
+  end
   at = at + 4
 end
 for _, name in ipairs(redis.call('ZRANGE', expiring, '-inf', now, 'BYSCORE', 'LIMIT', 0, 16)) do
@@ -94,7 +100,8 @@ local prefix, limit, passed, last = ARGV[1], tonumber(ARGV[3]), 0, nil
 local reached = redis.call('GET', revision_of_all) or '0'
 local found = {reached, string.format('%.0f', now)}
 while true do
-  local names = redis.call('ZRANGE', changed, '(' .. ARGV[2], '+inf', 'BYSCORE', 'LIMIT', passed, 1000)
+  local after = '(' .. ARGV[2]
+  local names = redis.call('ZRANGE', changed, after, '+inf', 'BYSCORE', 'LIMIT', passed, 1000)
   for _, name in ipairs(names) do
     if string.sub(name, 1, #prefix) == prefix then
       local revision, there, value, kind, expires = look(name)
@@ -227,7 +234,8 @@ class ValkeyEngine(Engine):
         connections = self._ours()
         if not connections.room.acquire(timeout=timeout):
             raise Unavailable(
-                f"the state store {self._name} is overloaded: {_CONNECTIONS} operations are in progress",
+                f"the state store {self._name} is overloaded: {_CONNECTIONS} operations are in "
+                f"progress",
                 started=False,
             )
         sent = False

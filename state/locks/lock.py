@@ -60,7 +60,8 @@ class Lock:
     ) -> None:
         if not (isinstance(lease, int | float) and 0 < lease <= LONGEST_LEASE):
             raise errors.UsageError(
-                f"lock {name!r}: the lease must be above 0 seconds, and at most {LONGEST_LEASE:,}, not {lease!r}"
+                f"lock {name!r}: the lease must be above 0 seconds, and at most "
+                f"{LONGEST_LEASE:,}, not {lease!r}"
             )
         self.name = checked_name("the name of a lock", name)
         self.lease = lease
@@ -170,7 +171,8 @@ class Lock:
             log.warning("lock %r not released, it becomes free when its lease runs out", self.name)
         if error is None and not held:
             raise errors.Aborted(
-                f"lock {self.name!r}: the lease of {self.lease:g} s ran out during use; another process may have held it"
+                f"lock {self.name!r}: the lease of {self.lease:g} s ran out during use; another "
+                f"process may have held it"
             )
 
     def _late(self) -> errors.DeadlineExceeded:
@@ -184,7 +186,8 @@ class Lock:
         if self.held or self._asked:
             how = "waited for" if self._asked else "held"
             raise errors.FailedPrecondition(
-                f"lock {self.name!r} is {how} by this object already: create one Lock for each concurrent use"
+                f"lock {self.name!r} is {how} by this object already: create one Lock for each "
+                f"concurrent use"
             )
         self.token = 0  # clears a lost one
         self._asked = True

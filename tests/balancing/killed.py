@@ -1,4 +1,5 @@
-"""A service whose servers are killed: calls that may run twice, and calls that run once for each key. Runs are written to the file
+"""A service whose servers are killed: calls that may run twice, and calls that run once for each
+key. Runs are written to the file
 `RUNS`."""
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A server is killed with 150 calls in flight, and another one is healthy: nobody who has time sees it, and nothing runs twice."""
+"""A server is killed with 150 calls in flight, and another one is healthy: nobody who has time sees
+it, and nothing runs twice.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What each policy makes of three servers of which one is ten times as slow, in a simulation: time is a number, chance has a seed.
+"""What each policy makes of three servers of which one is ten times as slow, in a simulation: time
+is a number, chance has a seed.
 
-Each server works on one call after the other. Calls come by chance, for 70 % of what all three can do together.
+Each server works on one call after the other. Calls come by chance, for 70 % of what all three can
+do together.
 """
 
 from __future__ import annotations

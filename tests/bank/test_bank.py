@@ -1,4 +1,6 @@
-"""The bank of examples/bank: no money is lost and none is made, whoever dies, and who has paid sees it, wherever they look."""
+"""The bank of examples/bank: no money is lost and none is made, whoever dies, and who has paid sees
+it, wherever they look.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,12 @@ RUN = runpy.run_path(str(BANK / "run.py"))
 Kind, SERVERS = RUN["Kind"], RUN["SERVERS"]
 PRIMARY = SERVERS[0]
 
-# Who pays one another, so few that they often meet; and those who move money between two accounts that nobody else touches.
+# Who pays one another, so few that they often meet; and those who move money between two accounts
+# that nobody else touches.
 ACCOUNTS, OPENED, CUSTOMERS, SAVERS = 8, 1000, 12, 4
 
-# What may be answered where servers come and go: nobody knows what came of the call, so it is made again.
+# What may be answered where servers come and go: nobody knows what came of the call, so it is made
+# again.
 UNKNOWN = (errors.Unavailable, errors.DeadlineExceeded, errors.Aborted, errors.Cancelled)
 
 
@@ -169,7 +173,8 @@ def save(
     *,
     session: Any,
 ) -> None:
-    """Move money between two accounts of one's own, and look each time whether that is seen: through the gateway, and with a session at
+    """Move money between two accounts of one's own, and look each time whether that is seen:
+    through the gateway, and with a session at
     the accounts' own servers."""
     gateway = gateway.options(session=session)
     mine = {f"{name}/giro": 10**6, f"{name}/savings": 0}
@@ -263,14 +268,19 @@ def test_no_money_is_lost_or_made_and_no_transfer_done_twice_whoever_dies(
     with capsys.disabled() if FULL else pytest.MonkeyPatch.context():
         refused = sum(paid.refused for paid in seen.outcomes.values())
         print(
-            f"\n{servers.state.partition(':')[0]}: {len(seen.outcomes):,} transfers, of which {refused:,} were refused, in {seconds:.0f} s;"
-            f" {servers.restarts} restarts, {servers.kills} kills; {seen.conflicts:,} conflicts; asked again after {dict(seen.errors)};"
+            f"\n{servers.state.partition(':')[0]}: {len(seen.outcomes):,} transfers, of which "
+            f"{refused:,} were refused, in {seconds:.0f} s;"
+            f" {servers.restarts} restarts, {servers.kills} kills; {seen.conflicts:,} conflicts; "
+            f"asked again after {dict(seen.errors)};"
             f" {seen.reads:,} reads of what was written, {len(seen.stale)} stale"
         )
 
 
 def disturb(servers: Servers, chance: random.Random, seen: Seen, go_on: Callable[[], bool]) -> None:
-    """Every server is restarted or killed, the primary both; and again while it is to go on. After each, the bank goes on."""
+    """Every server is restarted or killed, the primary both; and again while it is to go on.
+
+    After each, the bank goes on.
+    """
     while True:
         steps = [(servers.restart, PRIMARY), (servers.kill, PRIMARY)]
         steps += [(chance.choice([servers.restart, servers.kill]), kind) for kind in SERVERS[1:]]
@@ -298,7 +308,9 @@ def total_of(url: str) -> int:
 
 
 def check_the_books(url: str, outcomes: dict[str, Paid]) -> None:
-    """What customers were told is what is written in the ledger, and what is written there makes the balances."""
+    """What customers were told is what is written in the ledger, and what is written there makes
+    the balances.
+    """
     with open_state(url) as state:
         ledger, accounts = rows(state, "ledger/"), rows(state, "accounts/")
     for name, paid in outcomes.items():

@@ -1,4 +1,6 @@
-"""Many threads that share one client: those that wait follow one that reads, and sends for them, without its lock."""
+"""Many threads that share one client: those that wait follow one that reads, and sends for them,
+without its lock.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ THREADS = 24
 
 
 def crowd(client: Any, seconds: float, seed: int) -> Counter[str]:
-    """Calls of all kinds by many threads at once, at random. What became of them; fails where a thread has not ended in time."""
+    """Calls of all kinds by many threads at once, at random.
+
+    What became of them; fails where a thread has not ended in time.
+    """
     end = time.monotonic() + seconds
     counts: Counter[str] = Counter()
     counting = threading.Lock()

@@ -1,4 +1,6 @@
-"""What is dropped where little may be done: under a lock, in another thread, after its loop has ended, at the end of the program."""
+"""What is dropped where little may be done: under a lock, in another thread, after its loop has
+ended, at the end of the program.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def test_the_finalisers_of_a_blocking_client_take_no_lock(endpoint):
 
 
 def test_clients_come_back_that_a_cycle_of_garbage_has(endpoint):
-    """The collector would close a socket's monitor before the socket, at which libzmq's thread stops for ever."""
+    """The collector would close a socket's monitor before the socket, at which libzmq's thread
+    stops for ever.
+    """
 
     def use() -> None:
         client = connect(endpoint)
@@ -185,7 +189,8 @@ with client:
     assert (done.status, done.lines) == (0, ["3"]), done
 
 
-# After all that ringback does at the end: libzmq's thread has time to send what was handed to it, on a busy machine too.
+# After all that ringback does at the end: libzmq's thread has time to send what was handed to it,
+# on a busy machine too.
 LAST = """
 import atexit, time
 atexit.register(time.sleep, 0.5)

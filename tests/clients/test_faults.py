@@ -1,4 +1,6 @@
-"""What a caller does wrong, or what happens to one client, is that call's and that client's trouble alone."""
+"""What a caller does wrong, or what happens to one client, is that call's and that client's trouble
+alone.
+"""
 
 from __future__ import annotations
 

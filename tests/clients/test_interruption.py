@@ -1,4 +1,5 @@
-"""The blocking and the gevent client under handlers of signals that raise, or call the client: at each point of their paths, and at
+"""The blocking and the gevent client under handlers of signals that raise, or call the client: at
+each point of their paths, and at
 random moments. No call hangs, and the client is good for the next one."""
 
 from __future__ import annotations
@@ -193,7 +194,8 @@ def test_signals_at_random_moments_hang_no_call(connect, others, capsys):
         assert not thread.is_alive()
     with capsys.disabled():
         print(
-            f"\n{type(client).__name__}, seed {seed}: {arrived} signals, {dict(ended)}, beside {dict(beside)}"
+            f"\n{type(client).__name__}, seed {seed}: {arrived} signals, {dict(ended)}, beside "
+            f"{dict(beside)}"
         )
     assert slowest < LATE, seed
     assert beside["wrong"] == beside["late"] == 0

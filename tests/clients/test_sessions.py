@@ -1,4 +1,6 @@
-"""What a handler's own calls have seen comes back to its caller, and what that has seen goes with them, whatever their options."""
+"""What a handler's own calls have seen comes back to its caller, and what that has seen goes with
+them, whatever their options.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`ringback top`: figures from two looks at servers, what is shown of them, and its keys on a real terminal."""
+"""`ringback top`: figures from two looks at servers, what is shown of them, and its keys on a real
+terminal.
+"""
 
 from __future__ import annotations
 

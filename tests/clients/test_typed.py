@@ -1,4 +1,6 @@
-"""`client.typed(Protocol)`: calls, streams and results as the Protocol has them, and a word at once for a Protocol that cannot be."""
+"""`client.typed(Protocol)`: calls, streams and results as the Protocol has them, and a word at once
+for a Protocol that cannot be.
+"""
 
 from __future__ import annotations
 

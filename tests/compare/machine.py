@@ -1,7 +1,10 @@
-"""Simulated runs: what a comparison claims of servers of which the truth is known, on a machine like the shared ones that people have.
+"""Simulated runs: what a comparison claims of servers of which the truth is known, on a machine
+like the shared ones that people have.
 
-Its processors run at one of two speeds, as a neighbour works or rests, and change in a fraction of a second; now and then all stands still
-for a moment; and every process is by chance a little faster or slower than the next one of the same program.
+Its processors run at one of two speeds, as a neighbour works or rests, and change in a fraction of
+a second; now and then all stands still
+for a moment; and every process is by chance a little faster or slower than the next one of the same
+program.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ from ringback.compare.statistics.contrasts import Rule, contrasts, judge
 
 # Seconds of a slice, and until the next.
 _SLICE, _STEP = 0.025, 0.035
-# How much slower the machine is while a neighbour works; the median of how long either lasts, in seconds, and the spread of its logarithm.
+# How much slower the machine is while a neighbour works; the median of how long either lasts, in
+# seconds, and the spread of its logarithm.
 _SLOW, _DWELL, _SPREAD = 1 / 1.75, 0.3, 1.0
 # Stalls a second, each of so many seconds at least, by a Pareto law of this exponent.
 _STALLS, _STALL, _PARETO = 0.3, 0.01, 1.5
@@ -28,13 +32,16 @@ _ANY = Rule(margin=0.0)
 
 
 def false_claims(runs: int, rounds: int, seed: int) -> float:
-    """The part of simulated runs that is sure of a difference between any two of four equal servers, by chance alone."""
+    """The part of simulated runs that is sure of a difference between any two of four equal
+    servers, by chance alone.
+    """
     chance = np.random.default_rng(seed)
     return float(np.mean([bool(_worse(_values(rounds, chance))) for _ in range(runs)]))
 
 
 def found(runs: int, rounds: int, slowdown: float, seed: int) -> float:
-    """The part of simulated runs in which a server that is slower by that much (0.1 is 10 %) is surely worse than another, of three that
+    """The part of simulated runs in which a server that is slower by that much (0.1 is 10 %) is
+    surely worse than another, of three that
     are not."""
     chance = np.random.default_rng(seed)
     return float(np.mean([0 in _worse(_values(rounds, chance, slowdown)) for _ in range(runs)]))

@@ -122,7 +122,9 @@ def cell(
     noise: float = 0.01,
     seed: int = 1,
 ) -> list[Result]:
-    """A cell of every backend: as fast as `speeds` says, with noise of each window and of each round."""
+    """A cell of every backend: as fast as `speeds` says, with noise of each window and of each
+    round.
+    """
     chance = random.Random(seed)
     shared = [chance.lognormvariate(0, 3 * noise) for _ in range(rounds)]
     return [
@@ -207,7 +209,9 @@ def printed(made: Report | Iterable[RenderableType], width: int | None = None) -
 
 
 def installation(home: Path, version: str = "0.0.1") -> Path:
-    """A virtual environment, as far as `--against` can tell: this interpreter, and this package under another version."""
+    """A virtual environment, as far as `--against` can tell: this interpreter, and this package
+    under another version.
+    """
     package, python = home / "lib" / "ringback", home / "bin" / "python"
     package.mkdir(parents=True)
     for each in Path(ringback.__file__).parent.iterdir():
@@ -221,7 +225,8 @@ def installation(home: Path, version: str = "0.0.1") -> Path:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """The p-values, in their order, each adjusted for how many there are: below 0.05 where the family's error rate is kept at 5 %.
+    """The p-values, in their order, each adjusted for how many there are: below 0.05 where the
+    family's error rate is kept at 5 %.
 
     Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
     """

@@ -287,7 +287,9 @@ def controls(
     ratio: float = 1.0,
     rounds: int = 8,
 ) -> list[ControlPair]:
-    """Of calls/s and times that differ by so much, one way and the other, and of CPU time that does."""
+    """Of calls/s and times that differ by so much, one way and the other, and of CPU time that
+    does.
+    """
     found = []
     for style in STYLES:
         for one in result("asyncio", workload, style, [100.0] * rounds).rounds:
@@ -336,7 +338,8 @@ def test_the_control_is_judged_by_the_figure_of_its_cell() -> None:
         for style in STYLES
         for made in cell({"asyncio": 1000.0, "gevent": 800.0}, "echo", style)
     ]
-    # The client's own calls/s do not scatter at all, as they would not where all are given one rate.
+    # The client's own calls/s do not scatter at all, as they would not where all are given one
+    # rate.
     made = analysed(*results, controls=controls("echo", noise=0.0, cpu_noise=0.3))
     [twin] = made.twins
     assert twin.figure == "server_cpu"
@@ -364,7 +367,8 @@ def test_a_control_has_each_figure_once_that_is_claimed_and_cells_of_a_round_are
     assert found["p50"].ratio == pytest.approx(1.0)
 
 
-# Of differences +- 10 % in turns the error of the mean is 0.1 x sqrt(8 / 7) / sqrt(8): t is how far off they are, in those.
+# Of differences +- 10 % in turns the error of the mean is 0.1 x sqrt(8 / 7) / sqrt(8): t is how far
+# off they are, in those.
 @pytest.mark.parametrize(("off", "ok"), [(0.15, True), (0.25, False)])
 def test_the_control_refuses_what_chance_does_once_in_a_thousand_runs(off: float, ok: bool) -> None:
     """t(7) is 5.41 at p = 0.001: here 3.9 (p = 0.006) and 6.5 (p = 0.0003)."""
@@ -561,8 +565,14 @@ def test_caveats_say_what_is_wrong_with_a_run() -> None:
     for words in (
         "A quick run is only indicative",
         "Void: asyncio in io, request-reply, threading client: Little's law is off.",
-        "Overloaded: gevent in io, request-reply, threading client: 100 calls/s arrived, 50 were answered; 7 calls were never sent.",
-        "Sent late: twisted in io, request-reply, threading client: the p99 of the delay is 4.00 ms.",
+        (
+            "Overloaded: gevent in io, request-reply, threading client: 100 calls/s arrived, 50 were "
+            "answered; 7 calls were never sent."
+        ),
+        (
+            "Sent late: twisted in io, request-reply, threading client: the p99 of the delay is 4.00 "
+            "ms."
+        ),
         "This machine ran at 60% to 100% of its best speed (median 90%)",
     ):
         assert words in told
@@ -585,7 +595,8 @@ def test_rare_slow_slices_are_told_where_the_mean_says_other_than_the_median(
     made = finished(report(*results))
     told = [each for each in made.verdict.caveats if each.startswith("Rare slow slices")]
     assert told == [
-        f"Rare slow slices: {workload}, request-reply: by the mean asyncio is {worse} % worse than {other}, contrary to the median "
+        f"Rare slow slices: {workload}, request-reply: by the mean asyncio is {worse} % worse "
+        f"than {other}, contrary to the median "
         "of slices."
         for other, worse in (("gevent", 38), ("twisted", 37))
     ]

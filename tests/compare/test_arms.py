@@ -1,4 +1,5 @@
-"""Arms: backends with options of `ringback serve`, or of another installation, compared under names of their own; arms that work all at
+"""Arms: backends with options of `ringback serve`, or of another installation, compared under names
+of their own; arms that work all at
 once; and what ends a run that a person has got wrong."""
 
 from __future__ import annotations

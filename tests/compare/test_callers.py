@@ -1,4 +1,6 @@
-"""Callers without a network: what counts, what is timed, and that the sides of Little's law are measured apart."""
+"""Callers without a network: what counts, what is timed, and that the sides of Little's law are
+measured apart.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Enough(BaseException):
 
 
 def answers(*given: Any) -> Callable[..., Any]:
-    """What stands for a server: it gives these in turn; `Ellipsis` is the right answer, an exception is raised."""
+    """What stands for a server: it gives these in turn; `Ellipsis` is the right answer, an
+    exception is raised.
+    """
     left = iter(given)
 
     def answer(_method: str, *args: Any) -> Any:
@@ -158,7 +162,9 @@ def test_a_script_may_deal_with_an_error_and_be_wrong_about_it() -> None:
 
 
 def test_in_a_stride_a_caller_ends_with_the_window_too() -> None:
-    """Sixteen calls of 10 ms take longer than a window: callers that go on to the next timed one leave the server idle, one by one."""
+    """Sixteen calls of 10 ms take longer than a window: callers that go on to the next timed one
+    leave the server idle, one by one.
+    """
     script = partial(WORKLOADS["echo"].script, itertools.count(), 10)
     assert Caller(script, monotonic(), 16, TimeInFlight()).begin() is None
 
@@ -189,7 +195,8 @@ def test_what_was_answered_in_the_window_is_timed_and_all_that_was_answered_is_c
     made = batch(10.0, warmup=10.0)
     call_all(clock.takes(2.0), made.callers[0])
     sample = made.sample()
-    # The slice begins when it is read. Calls end after 2, 4, ... 20 s, of which those at 10, 12, 14, 16 and 18 are in the window.
+    # The slice begins when it is read. Calls end after 2, 4, ... 20 s, of which those at 10, 12,
+    # 14, 16 and 18 are in the window.
     assert sample.opened == START + 3.0 + 10.0
     assert (sample.calls, sample.answered, sample.made) == (5, 10, 10)
     assert list(array("d", sample.timed[0].ended)) == [0.0, 2.0, 4.0, 6.0, 8.0]

@@ -1,4 +1,6 @@
-"""What `--self-check` measures, measured: coordinated omission, the generator's ceiling, Little's law; with RINGBACK_FULL all of it."""
+"""What `--self-check` measures, measured: coordinated omission, the generator's ceiling, Little's
+law; with RINGBACK_FULL all of it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def measured() -> tuple[SelfCheck, Check]:
 def test_the_client_is_the_limit_before_a_server_that_does_nothing_and_the_server_where_it_computes(
     measured: tuple[SelfCheck, Check],
 ) -> None:
-    """Only that: how busy either is depends on what else runs, and is asked of the whole check alone on its machine."""
+    """Only that: how busy either is depends on what else runs, and is asked of the whole check
+    alone on its machine.
+    """
     says = measured[1].says
     idle_server, busy_client, busy_server, idle_client = map(int, re.findall(r"(\d+)% ", says)[:4])
     assert idle_server < busy_client, says

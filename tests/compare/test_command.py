@@ -47,7 +47,9 @@ LITTLE = ("--workload", "echo", "--concurrency", "4", "--rounds", "2", "--quick"
 
 
 class Run(NamedTuple):
-    """A real run as a user starts it, of two backends and another library; its files are in the folder."""
+    """A real run as a user starts it, of two backends and another library; its files are in the
+    folder.
+    """
 
     done: subprocess.CompletedProcess[str]
     folder: Path
@@ -143,7 +145,10 @@ def test_no_line_in_a_pipe_ends_in_blanks_beyond_the_width_of_its_table(real: Ru
         assert line == line.rstrip() or len(line) <= widest, line
 
 
-OWN = "--service app.py:service --scenario work.py --backend asyncio --rounds 1 --concurrency 4 --json -"
+OWN = (
+    "--service app.py:service --scenario work.py --backend asyncio --rounds 1 --concurrency 4 "
+    "--json -"
+)
 APP = """
 from ringback import Service
 service = Service('calc')
@@ -185,7 +190,10 @@ def test_a_scenario_of_ones_own_runs_on_ones_own_service(
     assert all(each["calls"] > 0 and each["wrong"] == each["errors"] == 0 for each in results)
 
 
-WRONG = "wrong: AssertionError: the sum at work.py:5: assert total == number % 1000 + 1, 'the sum' with total = "
+WRONG = (
+    "wrong: AssertionError: the sum at work.py:5: assert total == number % 1000 + 1, 'the sum' "
+    "with total = "
+)
 UNKNOWN = " UNIMPLEMENTED: nosuch: MethodNotFound: there is no method 'nosuch' at work.py:4: "
 
 
@@ -334,7 +342,8 @@ def test_other_libraries_do_not_serve_ones_own_service(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "work.py").write_text(
-        "from ringback.compare.scenario import call\ndef scenario(number):\n    yield call('add', number, 1)\n"
+        "from ringback.compare.scenario import call\ndef scenario(number):\n    yield call('add', "
+        "number, 1)\n"
     )
     args = [
         "--service",
@@ -378,7 +387,8 @@ def test_without_its_extra_the_command_names_it(
     for args in (["compare"], ["report", "f"]):
         assert main(args) == 1
         assert capsys.readouterr().err == (
-            "ringback: ringback compare needs scipy: install it with pip install 'ringback[compare]'\n"
+            "ringback: ringback compare needs scipy: install it with pip install "
+            "'ringback[compare]'\n"
         )
 
 
@@ -417,7 +427,9 @@ Ran = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ran:
-    """Runs what finds that, with these options: the exit status, and what is on standard output and standard error."""
+    """Runs what finds that, with these options: the exit status, and what is on standard output and
+    standard error.
+    """
 
     def run(fixed: Fixed, *args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(command, "Experiment", fixed)

@@ -1,4 +1,6 @@
-"""Contrasts of arms: worked examples, properties, and what a run claims of simulated servers of which the truth is known."""
+"""Contrasts of arms: worked examples, properties, and what a run claims of simulated servers of
+which the truth is known.
+"""
 
 from __future__ import annotations
 
@@ -72,8 +74,10 @@ def test_two_arms_are_the_paired_t_test() -> None:
     assert (judged.outcome, judged.sure) == ("better", True)
 
 
-# Three arms in three rounds that are 1, 2 and 3: beside those, a is 0.2, b 0.02 and c -0.22, give or take 0.03. The squares of what is left
-# are six times 0.03^2, with (3 - 1) x (3 - 1) degrees of freedom: a variance of 0.00135, and an error of sqrt(2 x 0.00135 / 3) = 0.03.
+# Three arms in three rounds that are 1, 2 and 3: beside those, a is 0.2, b 0.02 and c -0.22, give
+# or take 0.03. The squares of what is left
+# are six times 0.03^2, with (3 - 1) x (3 - 1) degrees of freedom: a variance of 0.00135, and an
+# error of sqrt(2 x 0.00135 / 3) = 0.03.
 THREE = of_logs(
     c=[1.0 - 0.22 - 0.03, 2.0 - 0.22, 3.0 - 0.22 + 0.03],
     a=[1.0 + 0.20 + 0.03, 2.0 + 0.20 - 0.03, 3.0 + 0.20],
@@ -132,7 +136,8 @@ def test_arms_that_scatter_unlike_have_errors_of_their_own() -> None:
         assert each.p == pytest.approx(stats.ttest_rel(logs[first], logs[second]).pvalue)
     quiet, loud = found[frozenset(("steady", "steadier"))], found[frozenset(("steady", "wild"))]
     assert loud.error > 50 * quiet.error
-    # Without a variance in common there is no studentized range: the three pairs of the cell share the 5 %.
+    # Without a variance in common there is no studentized range: the three pairs of the cell share
+    # the 5 %.
     judged = judge([loud, *(made(0.0, 0.1) for _ in range(20))], ANY)[0]
     width = stats.t.ppf(1 - 0.05 / 2 / 3, 4) * loud.error
     assert math.log(judged.high) == pytest.approx(loud.change + width)
@@ -330,7 +335,8 @@ def test_the_smallest_difference_is_found_four_times_in_five() -> None:
 
 
 def test_equal_arms_are_called_different_within_a_cell_in_one_run_of_twenty() -> None:
-    # A true rate of 5 % is outside of these bounds once in 1,000 times. Rounds differ a lot, and arms share that.
+    # A true rate of 5 % is outside of these bounds once in 1,000 times. Rounds differ a lot, and
+    # arms share that.
     chance, runs = np.random.default_rng(5), 500
     likely = sure = 0
     for _ in range(runs):

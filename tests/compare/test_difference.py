@@ -67,7 +67,10 @@ def test_a_change_is_found_in_the_cells_that_all_runs_have(speed: float, outcome
     [p99] = [each for each in made.differences if each.figure == "p99"]
     assert p99.before / p99.after == pytest.approx(p99.ratio)
     assert made.remarks == [
-        "Only in some of the runs, or with a different load: io, request-reply: gevent; io, request-reply: twisted."
+        (
+            "Only in some of the runs, or with a different load: io, request-reply: gevent; io, "
+            "request-reply: twisted."
+        )
     ]
     assert not changes(before, before).remarks
 
@@ -98,7 +101,8 @@ def run(logs: Sequence[float]) -> Report:
 
 
 def test_the_run_is_the_unit_by_hand() -> None:
-    # Means of runs 0.0, 0.1, 0.2 and 1.0, 1.1, 1.2, 1.3: variances of the means 0.01 / 3 and 0.05 / 3 / 4, so an error of 0.0866, and
+    # Means of runs 0.0, 0.1, 0.2 and 1.0, 1.1, 1.2, 1.3: variances of the means 0.01 / 3 and 0.05 /
+    # 3 / 4, so an error of 0.0866, and
     # 4.96 degrees of freedom; however many rounds there are, and however far they lie apart.
     before = [run([log - far, log, log + far]) for log, far in ((0.0, 0.5), (0.1, 0.0), (0.2, 1.0))]
     after = [run([log, log]) for log in (1.0, 1.1, 1.2, 1.3)]
@@ -113,7 +117,8 @@ def test_the_run_is_the_unit_by_hand() -> None:
 def simulated(
     chance: np.random.Generator, runs: int, change: float = 0.0
 ) -> tuple[Difference, float]:
-    """What is said of runs that each have an effect of their own, of 5 %, where rounds scatter by 2 %; and the p-value by which rounds of
+    """What is said of runs that each have an effect of their own, of 5 %, where rounds scatter by 2
+    %; and the p-value by which rounds of
     all runs, pooled, would differ."""
     logs = [
         effect + chance.normal(0, 0.05, (runs, 1)) + chance.normal(0, 0.02, (runs, 8))

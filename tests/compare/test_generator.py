@@ -1,4 +1,6 @@
-"""Real load generators before real servers: every client style makes every kind of calls, and counts the lies it is told."""
+"""Real load generators before real servers: every client style makes every kind of calls, and
+counts the lies it is told.
+"""
 
 from __future__ import annotations
 

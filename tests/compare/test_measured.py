@@ -1,4 +1,6 @@
-"""The slices of one cell: what a round is made of them, and what becomes of rounds in which Little's law is off."""
+"""The slices of one cell: what a round is made of them, and what becomes of rounds in which
+Little's law is off.
+"""
 
 from __future__ import annotations
 

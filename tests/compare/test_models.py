@@ -1,4 +1,6 @@
-"""The models against textbooks, limiting cases, and simulations: call by call, or by `ciw` where calls share workers or come again."""
+"""The models against textbooks, limiting cases, and simulations: call by call, or by `ciw` where
+calls share workers or come again.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,17 @@ from ringback.compare.statistics.models import (
 
 EXPONENTIAL = ciw.dists.Exponential(1.0)
 CONSTANT = ciw.dists.Deterministic(1.0)
-# Mean 1 as the other two, E[S^2] = 2/3 * 2 / 2^2 + 1/3 * 2 / 0.5^2 = 3: squared coefficient of variation 2.
+# Mean 1 as the other two, E[S^2] = 2/3 * 2 / 2^2 + 1/3 * 2 / 0.5^2 = 3: squared coefficient of
+# variation 2.
 SPREAD = ciw.dists.HyperExponential([2.0, 0.5], [2 / 3, 1 / 3])
 
 
 def fifo(
     rate: float, service: ciw.dists.Distribution, workers: int = 1, calls: int = 60_000
 ) -> np.ndarray:
-    """The response time of each call, of workers that take calls in the order of their arrival, which is random."""
+    """The response time of each call, of workers that take calls in the order of their arrival,
+    which is random.
+    """
     ciw.seed(1)
     arrivals = np.random.default_rng(1).exponential(1 / rate, calls).cumsum()
     free, ended = [0.0] * workers, []
@@ -53,8 +58,10 @@ def shared(rate: float, service: ciw.dists.Distribution, calls: int = 15_000) ->
 
 
 def within_noise(responses: np.ndarray, percent: float):
-    """The mean of simulated responses give or take three standard errors (by batch means), of `percent` of it
-    at most: a tolerance that the noise of the simulation justifies, and that is not so wide that a wrong
+    """The mean of simulated responses give or take three standard errors (by batch means), of
+    `percent` of it
+    at most: a tolerance that the noise of the simulation justifies, and that is not so wide that a
+    wrong
     formula would pass."""
     batches = np.array([batch.mean() for batch in np.array_split(responses, 30)])
     noise = 3 * batches.std(ddof=1) / len(batches) ** 0.5
@@ -101,7 +108,8 @@ def test_a_simulated_closed_loop_nears_its_bound_when_nearly_empty_or_full_and_s
     def bound(callers: int) -> float:
         return closed_bounds(callers, demand=1.0, think=10.0, workers=workers)
 
-    # One caller makes some 4 000 calls, whose cycles of 11 s vary by 10 s: a standard error of 1.4 %.
+    # One caller makes some 4 000 calls, whose cycles of 11 s vary by 10 s: a standard error of 1.4
+    # %.
     assert measured(1, seconds=50_000) == pytest.approx(bound(1), rel=0.04)
     assert measured(25 * workers) == pytest.approx(bound(25 * workers), rel=0.005)
     assert measured(11 * workers) < 0.97 * bound(11 * workers)
@@ -168,8 +176,10 @@ def test_erlang_c_is_as_tabulated(load, workers, chance):
 
 @pytest.mark.parametrize("workers", [100, 1_000, 10_000])
 def test_erlang_c_of_many_workers_is_the_chance_that_halfin_and_whitt_found(workers):
-    # With spare workers of b times the root of the load, the chance tends to 1 / (1 + b F(b) / f(b)), F and f
-    # the normal distribution's; at b = 1 that is 0.2234, and the difference shrinks as the root of their
+    # With spare workers of b times the root of the load, the chance tends to 1 / (1 + b F(b) /
+    # f(b)), F and f
+    # the normal distribution's; at b = 1 that is 0.2234, and the difference shrinks as the root of
+    # their
     # number grows.
     load = workers - workers**0.5
     assert erlang_c(load, 1.0, workers) == pytest.approx(0.2234, abs=0.2 / workers**0.5)

@@ -65,7 +65,10 @@ def test_the_clock_of_linux_and_psutil_agree(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_processes_of_a_server_are_all_that_it_has_started() -> None:
-    starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); input()'])"
+    starts = (
+        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'print(flush=True); "
+        "input()'])"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", starts], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:

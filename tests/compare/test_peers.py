@@ -1,6 +1,8 @@
-"""The other libraries: each one's real server, called by its own client in its own way of waiting, every reply checked.
+"""The other libraries: each one's real server, called by its own client in its own way of waiting,
+every reply checked.
 
-With a name and an address it is the program that calls under gevent, which has to patch before anything is imported.
+With a name and an address it is the program that calls under gevent, which has to patch before
+anything is imported.
 """
 
 from __future__ import annotations
@@ -57,7 +59,10 @@ def answer(calls: Script, reply: Any) -> Call | None:
 
 
 def fire_all(client: Any, method: str, over: Callable[[], object]) -> list[BaseException]:
-    """Each caller fires its next call from the callback of the last. What was wrong is in the list by `over`."""
+    """Each caller fires its next call from the callback of the last.
+
+    What was wrong is in the list by `over`.
+    """
     wrong: list[BaseException] = []
     callers = CALLERS
 
@@ -167,7 +172,10 @@ def test_every_call_of_every_caller_gets_its_own_reply(
 @every_peer
 def test_a_peer_says_what_it_is(name: str, run_program: Callable[..., Any]) -> None:
     pytest.importorskip(LIBRARIES[name])
-    show = f"from ringback.compare.peers import load; p = load({name!r}); print(p.LOOP, *p.METHODS); print(p.DIFFERENCE)"
+    show = (
+        f"from ringback.compare.peers import load; p = load({name!r}); print(p.LOOP, *p.METHODS); "
+        f"print(p.DIFFERENCE)"
+    )
     ran = run_program("-c", show)
     assert ran.status == 0, ran
     said, difference = ran.lines
@@ -203,7 +211,10 @@ def test_a_peer_that_does_not_exist_is_told_with_those_that_do() -> None:
 
 
 def test_to_look_for_what_is_installed_imports_none_of_it(run_program: Callable[..., Any]) -> None:
-    look = "import sys; from ringback.compare import peers; print(*peers.installed()); print(*sys.modules)"
+    look = (
+        "import sys; from ringback.compare import peers; print(*peers.installed()); "
+        "print(*sys.modules)"
+    )
     ran = run_program("-c", look)
     assert ran.status == 0, ran
     found, imported = (set(line.split()) for line in ran.lines)

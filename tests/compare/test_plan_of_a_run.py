@@ -1,4 +1,6 @@
-"""What is decided before anything is measured, or without measuring: rounds and units for a time, and who runs in a round."""
+"""What is decided before anything is measured, or without measuring: rounds and units for a time,
+and who runs in a round.
+"""
 
 from __future__ import annotations
 

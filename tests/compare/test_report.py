@@ -1,4 +1,6 @@
-"""The page: everything is in it, nothing of it comes from elsewhere, and nobody's name can break it."""
+"""The page: everything is in it, nothing of it comes from elsewhere, and nobody's name can break
+it.
+"""
 
 from __future__ import annotations
 
@@ -353,15 +355,18 @@ def test_a_browser_draws_every_plot_and_a_phone_is_wide_enough(tmp_path: Path, f
     )
     tell = (
         "<script>document.title = 'WIDTH ' + document.documentElement.scrollWidth + ' PLOTS ' + "
-        "document.querySelectorAll('.plot .main-svg').length; parent.postMessage(document.title, '*')</script>"
+        "document.querySelectorAll('.plot .main-svg').length; parent.postMessage(document.title, "
+        "'*')</script>"
     )
     (tmp_path / "report.html").write_text(
         text.replace("</body>", f"{tell}</body>"), encoding="utf-8"
     )
     frame = tmp_path / "phone.html"
     frame.write_text(
-        "<iframe src='report.html' width='390' height='800' style='border: 0'></iframe><pre id='told'></pre>"
-        "<script>addEventListener('message', (event) => { document.getElementById('told').textContent = event.data; })</script>"
+        "<iframe src='report.html' width='390' height='800' style='border: 0'></iframe><pre "
+        "id='told'></pre>"
+        "<script>addEventListener('message', (event) => { "
+        "document.getElementById('told').textContent = event.data; })</script>"
     )
     options = [
         "--headless",

@@ -1,4 +1,6 @@
-"""Whole experiments, small: who takes turns with whom in each round, and what is kept when something fails."""
+"""Whole experiments, small: who takes turns with whom in each round, and what is kept when
+something fails.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ class Silent:
 
 
 class Edge(NamedTuple):
-    """Where a slice of a round began (then it has no window) or ended; those of warm-ups and of the calibration are of round 0."""
+    """Where a slice of a round began (then it has no window) or ended; those of warm-ups and of the
+    calibration are of round 0.
+    """
 
     number: int
     server: int
@@ -93,8 +97,10 @@ class Edge(NamedTuple):
 
 
 class Run:
-    """An experiment that has been run, and what was seen of its processes. `look` is called before each slice with the number of its round
-    and each process, of which all that it returns is `seen`; `served` is called with each server that starts."""
+    """An experiment that has been run, and what was seen of its processes. `look` is called before
+    each slice with the number of its round
+    and each process, of which all that it returns is `seen`; `served` is called with each server
+    that starts."""
 
     def __init__(
         self,
@@ -334,7 +340,9 @@ def test_an_arm_of_another_installation_is_served_by_that_one(duet: Run) -> None
 
 @pytest.fixture(scope="module")
 def troubled() -> Run:
-    """With an arm that does not start, and one of which the first server does not, and another is killed in the second round."""
+    """With an arm that does not start, and one of which the first server does not, and another is
+    killed in the second round.
+    """
     done: set[str] = set()
 
     def stop(arm: str, server: Child) -> None:

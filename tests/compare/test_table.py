@@ -1,4 +1,6 @@
-"""The table's words and columns: what stands over a cell is true of it, and a row fits the terminal."""
+"""The table's words and columns: what stands over a cell is true of it, and a row fits the
+terminal.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Workloads measured in several variants: what protects a counter, what speeds up a read, what it costs, and what goes wrong."""
+"""Workloads measured in several variants: what protects a counter, what speeds up a read, what it
+costs, and what goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -439,6 +441,7 @@ def test_reads_are_measured_in_each_variant(real: dict[str, Result]) -> None:
         variant: HdrHistogram.decode(each.histogram).get_min_value() / 1e9
         for variant, each in found.items()
     }
-    # Whatever else runs here: who waits for a database waits for so long at least, and what is kept need not be waited for.
+    # Whatever else runs here: who waits for a database waits for so long at least, and what is kept
+    # need not be waited for.
     assert fastest["cache"] < 0.9 * reads.READ_SECONDS
     assert min(fastest[variant] for variant in ("none", "async-io")) > 0.99 * reads.READ_SECONDS

@@ -1,4 +1,6 @@
-"""The workloads: their calls are all different, and their scripts know a right answer from a wrong one."""
+"""The workloads: their calls are all different, and their scripts know a right answer from a wrong
+one.
+"""
 
 from __future__ import annotations
 

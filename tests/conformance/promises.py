@@ -55,7 +55,9 @@ class Pair:
 def promise(
     script: Callable[..., Script], *, styles: Sequence[str] = tuple(STYLES)
 ) -> Callable[..., None]:
-    """Make a test of a script `(client, ...)`; its further arguments are fixtures, of which `pair` is one."""
+    """Make a test of a script `(client, ...)`; its further arguments are fixtures, of which `pair`
+    is one.
+    """
     names = [name for name in inspect.signature(script).parameters if name != "client"]
 
     def test(**given: Any) -> None:

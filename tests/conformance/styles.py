@@ -1,7 +1,9 @@
 """How each client style waits, so that a promise is written once.
 
-A promise is a generator function that gets a client. It yields what the client returned (a result, a coroutine, a Deferred, a
-future) or one of the steps below, and is sent what came of it; what failed is raised at its `yield`.
+A promise is a generator function that gets a client. It yields what the client returned (a result,
+a coroutine, a Deferred, a
+future) or one of the steps below, and is sent what came of it; what failed is raised at its
+`yield`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Pause:
 
 
 class Items:
-    """The list of all items of a stream, or of the first `limit`, after which the stream is left. `seen` has them also where the
+    """The list of all items of a stream, or of the first `limit`, after which the stream is left.
+    `seen` has them also where the
     stream fails."""
 
     def __init__(
@@ -48,7 +51,8 @@ class Items:
 
 
 class Leave:
-    """Read one item of the stream that `make()` gives, and leave it as a program does that knows no `with`: by `break`, `return`, an
+    """Read one item of the stream that `make()` gives, and leave it as a program does that knows no
+    `with`: by `break`, `return`, an
     `exception`, or with an `iterator` in a cycle of garbage, which another thread collects."""
 
     WAYS = ("break", "return", "exception", "iterator")
@@ -65,14 +69,17 @@ class Leave:
 
 
 class Together:
-    """The list of the results of calls that are all in flight at once, each made by a caller of its own."""
+    """The list of the results of calls that are all in flight at once, each made by a caller of its
+    own.
+    """
 
     def __init__(self, *calls: Callable[[], Any]) -> None:
         self.calls = calls
 
 
 class Begin:
-    """A caller of its own for one call: what it yields can be yielded in turn, for the outcome, and has `cancel()`, the loop's own
+    """A caller of its own for one call: what it yields can be yielded in turn, for the outcome, and
+    has `cancel()`, the loop's own
     way to call off one that waits (a thread has none)."""
 
     def __init__(self, call: Callable[[], Any]) -> None:

@@ -1,4 +1,6 @@
-"""A server that is not there is waited for, or not; one that goes is noticed; one that comes back is found."""
+"""A server that is not there is waited for, or not; one that goes is noticed; one that comes back
+is found.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The bound of calls in flight: where a style can wait it waits, where it cannot it says so, and `ready` paces."""
+"""The bound of calls in flight: where a style can wait it waits, where it cannot it says so, and
+`ready` paces.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One fault is one fault: what a caller's own code raises, and what cannot be sent, ends its call, and every other is answered."""
+"""One fault is one fault: what a caller's own code raises, and what cannot be sent, ends its call,
+and every other is answered.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""With CURVE a call is made as without; and who does not get in is told so, at once and in words, in every style."""
+"""With CURVE a call is made as without; and who does not get in is told so, at once and in words,
+in every style.
+"""
 
 from __future__ import annotations
 

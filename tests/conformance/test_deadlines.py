@@ -1,4 +1,6 @@
-"""A deadline ends the call, at the client and at the server, and goes with the calls made inside it."""
+"""A deadline ends the call, at the client and at the server, and goes with the calls made inside
+it.
+"""
 
 from __future__ import annotations
 

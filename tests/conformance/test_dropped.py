@@ -1,4 +1,6 @@
-"""What a program drops comes back: streams that it leaves, clients that it does not close, with all that they hold."""
+"""What a program drops comes back: streams that it leaves, clients that it does not close, with all
+that they hold.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +145,9 @@ def _begin(pair: Pair, client, seen: list[int]) -> None:
 
 
 def _used_and_dropped(pair: Pair, clients: int) -> Script:
-    """Make clients, use each in every way, and drop them: weak references to what the loop has of them."""
+    """Make clients, use each in every way, and drop them: weak references to what the loop has of
+    them.
+    """
     cores = []
     for _ in range(clients):
         other = pair.style.connect(pair.endpoint)

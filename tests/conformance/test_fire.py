@@ -122,7 +122,9 @@ def test_a_lost_error_is_logged(client, logged: Callable[[], str]) -> Script:
     yield client.call("add", 1, 2)
 
     def seen() -> bool:
-        gc.collect()  # (one of another test that is found in the same tenth of a second is named, and counts this one)
+        # (one of another test that is found in the same tenth of a second is named, and counts this
+        # one)
+        gc.collect()
         return "nobody looks at this" in logged() or (
             "unhandled error of a fired call" in logged() and " more)" in logged()
         )

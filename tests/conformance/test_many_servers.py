@@ -1,4 +1,6 @@
-"""A client of many servers shares its calls among them, and does without those that are slow, going or gone."""
+"""A client of many servers shares its calls among them, and does without those that are slow, going
+or gone.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ WINDOW = 12
 
 
 class Load:
-    """Calls that go on and on, each with an argument of its own; none may fail. `seen` has who answered."""
+    """Calls that go on and on, each with an argument of its own; none may fail.
+
+    `seen` has who answered.
+    """
 
     def __init__(self, client, method: str) -> None:
         self._client, self._method = client, method
@@ -90,7 +95,8 @@ def test_servers_that_take_turns_are_asked_equally_often(client, pair, fleet):
     many = pair.connect(*fleet.endpoints, policy="round-robin")
     yield many.call_all("asked")
     shares: list[list[int]] = []
-    # (Again where a machine stood still: a server that does not answer meanwhile is passed over for a moment.)
+    # (Again where a machine stood still: a server that does not answer meanwhile is passed over for
+    # a moment.)
     while len(shares) < 3 and not (shares and all(8 <= share <= 12 for share in shares[-1])):
         answers = yield many.call_all("asked")
         before = Counter({answer.endpoint: answer.result for answer in answers})
@@ -199,7 +205,10 @@ def test_a_server_that_is_killed_and_started_anew_costs_no_call_that_only_reads(
 
 @promise
 def test_a_map_whose_server_is_killed_goes_elsewhere_where_its_method_may(client, pair, fleet):
-    """Calls that only read are all answered. Of others, those that have ended keep their results; whether the rest ran, nobody knows."""
+    """Calls that only read are all answered.
+
+    Of others, those that have ended keep their results; whether the rest ran, nobody knows.
+    """
     many = pair.connect(*fleet.endpoints, policy="round-robin", timeout=15.0)
     before = yield from ended(many)
     numbers, seconds = range(30), [0.0, 1.0] * 15

@@ -1,4 +1,6 @@
-"""Streams: items in order, errors after the items before them, generators that are closed when they are left."""
+"""Streams: items in order, errors after the items before them, generators that are closed when they
+are left.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +141,10 @@ def until_asleep(client, stream) -> Script:
 
 
 def driven(client, seconds: float) -> Script:
-    """A blocking client reads while it calls. (The server refuses the call while too many of its answers wait to be read.)"""
+    """A blocking client reads while it calls.
+
+    (The server refuses the call while too many of its answers wait to be read.)
+    """
     try:
         yield client.call("nap", seconds)
     except errors.ResourceExhausted:
@@ -149,7 +154,8 @@ def driven(client, seconds: float) -> Script:
 @promise
 def test_large_items_on_the_credit_for_small_ones_end_the_call_at_a_bound(client) -> Script:
     assert len((yield Items(client.stream("sized", [1] * 100)))) == 100
-    # (no more of them than the server's pipe takes: beyond that it would cut off a client that is slow to read)
+    # (no more of them than the server's pipe takes: beyond that it would cut off a client that is
+    # slow to read)
     stream = client.stream("sized", [1] + [2 * MIB] * 40)
     seen: list[bytes] = []
     for _ in range(30):

@@ -1,4 +1,6 @@
-"""Arguments that stream: an iterator at the client is an iterator in the handler, one held back by the other."""
+"""Arguments that stream: an iterator at the client is an iterator in the handler, one held back by
+the other.
+"""
 
 from __future__ import annotations
 

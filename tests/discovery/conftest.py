@@ -55,7 +55,8 @@ def watched() -> Iterator[Callable[..., Watched]]:
 
 @pytest.fixture
 def announced() -> Iterator[Callable[..., Announcement]]:
-    """`announced(url, endpoint, ...)`: a server of calc that is there until the test is over. Its rows are in the store, unless that is
+    """`announced(url, endpoint, ...)`: a server of calc that is there until the test is over. Its
+    rows are in the store, unless that is
     `away`."""
     all_of_them: list[Announcement] = []
 

@@ -1,4 +1,5 @@
-"""`python greenlets.py PLACE`: a source in a program that gevent has patched. Prints what is known; ends if others ran meanwhile, and when
+"""`python greenlets.py PLACE`: a source in a program that gevent has patched. Prints what is known;
+ends if others ran meanwhile, and when
 nothing is left of the source."""
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""`python looking.py PLACE [HOSTS]`: prints each list of endpoints, as a line of JSON; by the names of that file, mounted for it alone."""
+"""`python looking.py PLACE [HOSTS]`: prints each list of endpoints, as a line of JSON; by the names
+of that file, mounted for it alone.
+"""
 
 from __future__ import annotations
 

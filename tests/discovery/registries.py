@@ -7,7 +7,9 @@ from ringback.discovery import Source
 
 
 class Watched:
-    """A source that has been started, and the lists that it has told; that the first look found none is told apart."""
+    """A source that has been started, and the lists that it has told; that the first look found
+    none is told apart.
+    """
 
     def __init__(self, source: Source | None) -> None:
         assert source is not None

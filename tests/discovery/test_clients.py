@@ -1,4 +1,6 @@
-"""A client whose servers are found: what becomes of the connection to one that is no longer among them."""
+"""A client whose servers are found: what becomes of the connection to one that is no longer among
+them.
+"""
 
 from __future__ import annotations
 

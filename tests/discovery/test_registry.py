@@ -1,4 +1,6 @@
-"""Registries: a server is known to clients until it leaves or its lease is over, and none is forgotten because the store is away."""
+"""Registries: a server is known to clients until it leaves or its lease is over, and none is
+forgotten because the store is away.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Servers that announce themselves: when they answer calls, until they drain or die; and `ringback servers`, which lists them."""
+"""Servers that announce themselves: when they answer calls, until they drain or die; and `ringback
+servers`, which lists them.
+"""
 
 from __future__ import annotations
 

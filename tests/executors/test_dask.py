@@ -1,4 +1,6 @@
-"""Handlers that run on a Dask cluster: a real scheduler and workers, as processes of their own, called through every backend."""
+"""Handlers that run on a Dask cluster: a real scheduler and workers, as processes of their own,
+called through every backend.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ SLOW = 3 * SOON
 
 
 class Cluster:
-    """A scheduler and workers. Nothing that a worker ran is there for the next test, so each may use up what it needs."""
+    """A scheduler and workers.
+
+    Nothing that a worker ran is there for the next test, so each may use up what it needs.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -90,7 +95,9 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def client(backend, cluster):
-    """Of a server on this backend whose handlers run on that cluster; all tests share it, as its client of Dask takes long to start."""
+    """Of a server on this backend whose handlers run on that cluster; all tests share it, as its
+    client of Dask takes long to start.
+    """
     with (
         ServerProcess(backend, "service", "--dask", cluster.address, path=SERVICE) as server,
         ringback.connect(server.endpoint, timeout=SLOW) as connected,
@@ -146,7 +153,8 @@ def test_a_higher_priority_goes_first_on_the_cluster(client, tmp_path):
         future.result(SLOW)
     order = [int(line.split()[0]) for line in path.read_text().splitlines()]
     assert len(order) == 12
-    # What the workers were given ahead of time may be before them; without a priority, all would be.
+    # What the workers were given ahead of time may be before them; without a priority, all would
+    # be.
     assert sorted(order[:8])[-4:] == [100, 101, 102, 103]
 
 

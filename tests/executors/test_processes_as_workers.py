@@ -178,7 +178,8 @@ def test_a_function_that_another_process_cannot_find_is_refused_at_the_start(run
     ran = run_program("-m", "ringback.server", f"{SERVICE}:lambdas")
     assert ran.status == 3
     assert ran.err == (
-        "ringback: method 'nameless': a function for another process must be at the top of a module, under its own name\n"
+        "ringback: method 'nameless': a function for another process must be at the top of a "
+        "module, under its own name\n"
     )
 
 

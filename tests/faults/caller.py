@@ -1,5 +1,7 @@
-"""`python caller.py STYLE WINDOW LEAST FILE ENDPOINT...`: makes calls, each with an argument of its own, until there are at least so many
-and the file is there. Prints a line when it is under way, and at the end, as JSON, how many there were, how they ended, and how many
+"""`python caller.py STYLE WINDOW LEAST FILE ENDPOINT...`: makes calls, each with an argument of its
+own, until there are at least so many
+and the file is there. Prints a line when it is under way, and at the end, as JSON, how many there
+were, how they ended, and how many
 did not end exactly once.
 """
 

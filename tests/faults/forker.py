@@ -1,6 +1,8 @@
-"""A program that forks beside a client: `python forker.py STYLE ENDPOINT ENDING`. With `embedded` as the endpoint, it has a server too.
+"""A program that forks beside a client: `python forker.py STYLE ENDPOINT ENDING`. With `embedded`
+as the endpoint, it has a server too.
 
-The parent goes on, and finds everything as it was; the child ends as it is told. What both see is printed, an object a line.
+The parent goes on, and finds everything as it was; the child ends as it is told. What both see is
+printed, an object a line.
 """
 
 from __future__ import annotations
@@ -136,7 +138,9 @@ async def uses(client: Any, unused: Any) -> None:
 
 
 async def waits(future: Any, stream: Any) -> None:
-    """Who waits for the parent's answers, or for more items than have come, learns that they do not come here."""
+    """Who waits for the parent's answers, or for more items than have come, learns that they do not
+    come here.
+    """
     try:
         await outcome(future)
     except errors.Cancelled as error:

@@ -1,4 +1,7 @@
-"""A service whose handlers, one of each kind, start processes. `python forking.py BACKEND` is a program that forks before it serves."""
+"""A service whose handlers, one of each kind, start processes.
+
+`python forking.py BACKEND` is a program that forks before it serves.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ Change = Callable[[bytes], bytes]
 
 
 class Proxy:
-    """Passes bytes on between its clients and a server; `change` may alter them on their way to the server, `back` on theirs to the
+    """Passes bytes on between its clients and a server; `change` may alter them on their way to the
+    server, `back` on theirs to the
     client, `pause` delays them (seconds), and `cut` ends all connections of the moment."""
 
     def __init__(self, endpoint: str) -> None:

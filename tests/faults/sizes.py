@@ -1,4 +1,6 @@
-"""How large the tests of this folder are: small enough for every run, or, with RINGBACK_FULL=1, as large as the promises say."""
+"""How large the tests of this folder are: small enough for every run, or, with RINGBACK_FULL=1, as
+large as the promises say.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Connections that are cut, slow, silent, truncated, doubled and garbled: calls end once, and the client comes back."""
+"""Connections that are cut, slow, silent, truncated, doubled and garbled: calls end once, and the
+client comes back.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,8 @@ def test_a_slow_connection_costs_no_call(proxy, client):
 @pytest.mark.parametrize("change", [truncated, doubled, garbled])
 @pytest.mark.parametrize("way", ["change", "back"])
 def test_bytes_that_are_not_what_was_sent(proxy, client, change, way):
-    """What TCP's checksum should have caught. No call is lost, and neither end is harmed; only where bytes
+    """What TCP's checksum should have caught. No call is lost, and neither end is harmed; only
+    where bytes
     have become others may a call be another call, or an answer another answer."""
     setattr(proxy, way, change)
     seen = outcomes(client, lambda: None)

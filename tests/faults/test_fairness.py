@@ -1,4 +1,6 @@
-"""One client with 10,000 calls in flight beside fifty with one each: what a call of these takes, and what it takes of an idle server."""
+"""One client with 10,000 calls in flight beside fifty with one each: what a call of these takes,
+and what it takes of an idle server.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,8 @@ def test_a_greedy_client_does_not_starve_fifty_others(start_server, backend, met
             busy = median(server.endpoint, method)
         with capsys.disabled():
             print(
-                f"\n{backend}, {method}: {idle * 1000:.2f} ms idle, {busy * 1000:.2f} ms: {busy / idle:.1f}x"
+                f"\n{backend}, {method}: {idle * 1000:.2f} ms idle, {busy * 1000:.2f} ms: "
+                f"{busy / idle:.1f}x"
             )
         if busy < TIMES * idle:
             return

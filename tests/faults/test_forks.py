@@ -1,4 +1,5 @@
-"""Forks: nothing spins, nothing hangs, a child answers no call of its parent's, and the parent goes on as if there were none.
+"""Forks: nothing spins, nothing hangs, a child answers no call of its parent's, and the parent goes
+on as if there were none.
 
 Clients are tried in the style that is named as the backend, servers with handlers of each kind.
 """
@@ -117,7 +118,9 @@ def called(client, kind: str, what: str, how: str) -> object:
 
 @pytest.fixture
 def server(running_server, backend: str) -> ServerProcess:
-    """One for all these tests; it must end with status 0 when they are over, as if there had been no children."""
+    """One for all these tests; it must end with status 0 when they are over, as if there had been
+    no children.
+    """
     return running_server(backend, path=FORKING)
 
 

@@ -1,4 +1,6 @@
-"""Servers that are killed, restarted and told to end, under load: every call ends once, with its own answer or an honest error."""
+"""Servers that are killed, restarted and told to end, under load: every call ends once, with its
+own answer or an honest error.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def servers(backend):
 
 @pytest.fixture
 def callers(servers, tmp_path):
-    """`callers(window)`: some of each style begin to call; `callers.end()`: what each of them tells at the end."""
+    """`callers(window)`: some of each style begin to call; `callers.end()`: what each of them tells
+    at the end.
+    """
     return Callers(servers.endpoints, tmp_path / "end")
 
 
@@ -77,7 +81,9 @@ class Callers:
         self._running: list[subprocess.Popen[str]] = []
 
     def __call__(self, window: int, least: int = 0, each: int = 1) -> None:
-        """So many callers of each style, with `window` calls in flight and at least so many in all; they are under way."""
+        """So many callers of each style, with `window` calls in flight and at least so many in all;
+        they are under way.
+        """
         words = [str(window), str(least // (each * len(STYLES))), str(self._end), *self._endpoints]
         self._running = [
             subprocess.Popen(
@@ -100,7 +106,8 @@ def report(capsys, told: list[dict], what: str) -> None:
         with capsys.disabled():
             outcomes: Counter[str] = sum((Counter(one["outcomes"]) for one in told), Counter())
             print(
-                f"\n{sum(one['calls'] for one in told):,} calls of {len(told)} callers, {what}: {dict(outcomes)}"
+                f"\n{sum(one['calls'] for one in told):,} calls of {len(told)} callers, {what}: "
+                f"{dict(outcomes)}"
             )
 
 

@@ -1,4 +1,5 @@
-"""One of three servers is stopped, killed and started anew, again and again, under load: what may run twice never fails, the rest only as
+"""One of three servers is stopped, killed and started anew, again and again, under load: what may
+run twice never fails, the rest only as
 it was promised, and no answer is another's."""
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def fleet(shared_fleet):
 
 
 class Callers:
-    """Threads that share one client, and call one method one time after the other until they are told to end."""
+    """Threads that share one client, and call one method one time after the other until they are
+    told to end.
+    """
 
     def __init__(self, client, method: str, **options: object) -> None:
         self._client = client.options(**options)

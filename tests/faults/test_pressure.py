@@ -1,4 +1,6 @@
-"""Floods, clients that do not read, cancels and deadlines by the thousand: memory stays bounded, nothing is lost, others are served."""
+"""Floods, clients that do not read, cancels and deadlines by the thousand: memory stays bounded,
+nothing is lost, others are served.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ MIB = 1024 * 1024
 GROWTH = 64 * MIB
 # What answers that nobody reads may take meanwhile, of all clients together.
 UNREAD = 128 * MIB
-# Seconds after its time by which a call has ended. 0.05 are promised; the rest is for a busy machine.
+# Seconds after its time by which a call has ended. 0.05 are promised; the rest is for a busy
+# machine.
 PROMPT = size(0.15, 0.1)
 
 
@@ -71,7 +74,8 @@ def test_many_clients_that_never_read_are_bounded_in_sum(start_server, connected
     assert server.stop() == 0
 
 
-# Runs as a program: makes calls of 1 kB and cancels them, as fast as it can, and prints how much larger it has become meanwhile.
+# Runs as a program: makes calls of 1 kB and cancels them, as fast as it can, and prints how much
+# larger it has become meanwhile.
 GIVES_UP = """
 import asyncio, gc, os, signal, sys
 from importlib import import_module
@@ -294,7 +298,8 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(
     assert outcomes["right"] <= len(left)
     if backend != "gevent":  # there, a worker leaves what expires and begins the next
         assert len(left) < calls / 2
-    # The earliest deadline is first, so that many calls begin microseconds before theirs: the handler looks at the clock some 10 us after
+    # The earliest deadline is first, so that many calls begin microseconds before theirs: the
+    # handler looks at the clock some 10 us after
     # the worker has. (A busy machine may stop a worker between the two.)
     begun_late = [seconds for seconds in left if seconds < -0.0005]
     assert len(begun_late) <= len(left) / 50, f"expired work was begun: {sorted(begun_late)}"
@@ -303,7 +308,9 @@ def test_deadlines_are_kept_under_load_and_expired_work_is_not_begun(
 
 
 class Lateness:
-    """How late any thread of this process is meanwhile: a few ms, but where others take the machine's processors."""
+    """How late any thread of this process is meanwhile: a few ms, but where others take the
+    machine's processors.
+    """
 
     def __init__(self) -> None:
         self._over = threading.Event()
@@ -380,8 +387,10 @@ def test_a_handler_that_blocks_delays_no_other_call(start_server, connected, bac
         took.sort()
         with capsys.disabled():
             print(
-                f"\n{backend}: {len(took):,} calls beside handlers that block for {seconds:g} s: p50 "
-                f"{took[len(took) // 2] * 1000:.2f} ms, p99 {took[len(took) * 99 // 100] * 1000:.2f} ms, "
+                f"\n{backend}: {len(took):,} calls beside handlers that block for {seconds:g} s: "
+                f"p50 "
+                f"{took[len(took) // 2] * 1000:.2f} ms, p99 "
+                f"{took[len(took) * 99 // 100] * 1000:.2f} ms, "
                 f"the slowest {took[-1] * 1000:.1f} ms"
             )
     assert quantile(sorted(took), 0.9) < 0.05 + lateness.mostly()

@@ -1,4 +1,6 @@
-"""A loop of another package: `selectors`, a heap of timers, and threads for handlers. A server on it is as good as on ringback's own."""
+"""A loop of another package: `selectors`, a heap of timers, and threads for handlers. A server on
+it is as good as on ringback's own.
+"""
 
 from __future__ import annotations
 

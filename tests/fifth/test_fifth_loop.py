@@ -1,4 +1,6 @@
-"""A loop and a client style that another package brings, by their entry points: the conformance suite on them, and the command line."""
+"""A loop and a client style that another package brings, by their entry points: the conformance
+suite on them, and the command line.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Writes the part of the corpus that comes from the vectors; what the fuzzers found stands beside it.
+"""Writes the part of the corpus that comes from the vectors; what the fuzzers found stands beside
+it.
 
 python tests/fuzz/corpus.py
 """

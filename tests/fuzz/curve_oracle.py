@@ -1,4 +1,6 @@
-"""Bytes that a peer may put into CURVE's handshake, and behind it: as they are, and sealed by who has a key."""
+"""Bytes that a peer may put into CURVE's handshake, and behind it: as they are, and sealed by who
+has a key.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def client() -> Connection:
 
 
 def check_curve(data: bytes) -> None:
-    """Every input is taken or ends in a ZmtpError, is open only to who has the key, and nothing is kept but what has come."""
+    """Every input is taken or ends in a ZmtpError, is open only to who has the key, and nothing is
+    kept but what has come.
+    """
     if data:
         _WAYS[data[0] % len(_WAYS)](data[1:])
 

@@ -1,4 +1,6 @@
-"""The coverage-guided fuzzer of the client's machine: `tox -e fuzz`, or this file with libFuzzer's options."""
+"""The coverage-guided fuzzer of the client's machine: `tox -e fuzz`, or this file with libFuzzer's
+options.
+"""
 
 from __future__ import annotations
 

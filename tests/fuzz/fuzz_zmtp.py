@@ -1,4 +1,6 @@
-"""The coverage-guided fuzzer of ZeroMQ's wire: `tox -e fuzz`, or this file with libFuzzer's options."""
+"""The coverage-guided fuzzer of ZeroMQ's wire: `tox -e fuzz`, or this file with libFuzzer's
+options.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""atheris, over one of the oracles. Not among the tests' requirements: `tox -e fuzz` installs it."""
+"""atheris, over one of the oracles.
+
+Not among the tests' requirements: `tox -e fuzz` installs it.
+"""
 
 from __future__ import annotations
 

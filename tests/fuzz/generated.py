@@ -222,7 +222,9 @@ def stream(chance: Chance) -> bytes:
 
 
 class Taken(NamedTuple):
-    """What a method takes: an argument's name, and what makes it; `items` of the argument that streams."""
+    """What a method takes: an argument's name, and what makes it; `items` of the argument that
+    streams.
+    """
 
     arguments: dict[str, Callable[[Chance], bytes]]
     items: Callable[[Chance], bytes] | None = None

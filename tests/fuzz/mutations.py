@@ -1,4 +1,6 @@
-"""Batches that are nearly right: bytes flipped, cut, doubled, lengths made huge, frames dropped, added and put in another order."""
+"""Batches that are nearly right: bytes flipped, cut, doubled, lengths made huge, frames dropped,
+added and put in another order.
+"""
 
 from __future__ import annotations
 

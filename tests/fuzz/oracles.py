@@ -1,6 +1,8 @@
-"""What must hold whatever bytes come: the rules of the codec, of both machines and of the wire, for one input each.
+"""What must hold whatever bytes come: the rules of the codec, of both machines and of the wire, for
+one input each.
 
-Used by the tests here, by the corpus, and by the coverage-guided fuzzers (`fuzz_*.py`). An input is bytes that any fuzzer may change: it is
+Used by the tests here, by the corpus, and by the coverage-guided fuzzers (`fuzz_*.py`). An input is
+bytes that any fuzzer may change: it is
 read as a list of batches (`batches_of`), and whatever it holds, it can be read.
 """
 
@@ -29,7 +31,8 @@ from ringback.zmtp.connection import Bounds, Connection
 from ringback.zmtp.errors import ZmtpError
 from zmtp_ends import in_pieces, said, whole
 
-# What packing raises for values of the types that Python and msgspec have, and unpacking for bytes that are none.
+# What packing raises for values of the types that Python and msgspec have, and unpacking for bytes
+# that are none.
 UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
 UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -64,7 +67,9 @@ KINDS: list[Any] = [
 
 
 def packed(batches: Sequence[Sequence[bytes]]) -> bytes:
-    """Batches as one input: a byte, 1 where a frame of the same batch follows, and two or four of the length, before each frame."""
+    """Batches as one input: a byte, 1 where a frame of the same batch follows, and two or four of
+    the length, before each frame.
+    """
     data = b""
     for frames in batches:
         for number, frame in enumerate(frames):
@@ -95,7 +100,9 @@ def batches_of(data: bytes) -> list[Batch]:
 
 
 def vectors(end: str) -> list[Batch]:
-    """The batches of the specification's vectors, right ones and wrong ones, that this end may send ("client" or "server")."""
+    """The batches of the specification's vectors, right ones and wrong ones, that this end may send
+    ("client" or "server").
+    """
     batches = []
     for name in ("valid", "lenient", "invalid"):
         for vector in json.loads((VECTORS / f"{name}.json").read_text(encoding="utf-8")):
@@ -148,7 +155,9 @@ def _check_value(raw: msgspec.Raw, values: Unpacker) -> None:
 
 
 def check_server(data: bytes) -> None:
-    """A server's machine, of two clients: no call ends twice, none is lost count of, none runs whose client is gone."""
+    """A server's machine, of two clients: no call ends twice, none is lost count of, none runs
+    whose client is gone.
+    """
     machine = ServerMachine("service", b"s" * 16, {}, max_size=LIMIT, max_in_flight=5)
     decoder = codec.from_client()
     sessions = [machine.connected(b"a", "peer"), machine.connected(b"b", "peer")]
@@ -204,7 +213,9 @@ GRANTED = 3
 
 
 def check_client(data: bytes) -> None:
-    """A client's machine, of two links: each call ends once, with an error of ours or a result of its type, and nothing is left of it."""
+    """A client's machine, of two links: each call ends once, with an error of ours or a result of
+    its type, and nothing is left of it.
+    """
     machine = ClientMachine(["tcp://host:0", "tcp://host:1"], b"c" * 16, LIMIT, policy=RoundRobin())
     decoder = codec.from_server()
     for link in machine.links:
@@ -268,7 +279,9 @@ def _check_calls(machine: ClientMachine, asked: Sequence[Asked]) -> None:
 
 
 def check_zmtp(data: bytes) -> None:
-    """Bytes from the wire are messages or an error, and the same ones however they are cut; nothing is kept but what has come."""
+    """Bytes from the wire are messages or an error, and the same ones however they are cut; nothing
+    is kept but what has come.
+    """
     cuts, data = [1 + size for size in data[:4]], data[4:]
     if data[:1] == b"+":  # what follows is behind a handshake
         data = _HANDSHAKE + data[1:]

@@ -1,4 +1,6 @@
-"""Bytes that nobody should send, by the ten thousand: the codec and both machines take them or refuse them, and nothing else happens."""
+"""Bytes that nobody should send, by the ten thousand: the codec and both machines take them or
+refuse them, and nothing else happens.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The table at the end of the run: what an honest client noticed of each attack, and what the server held."""
+"""The table at the end of the run: what an honest client noticed of each attack, and what the
+server held.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ _rows: list[Row] = []
 
 @pytest.fixture
 def table() -> list[Row]:
-    """Rows: backend, attack, honest calls, their p50, p99 and slowest in ms, MiB of growth at the highest
+    """Rows: backend, attack, honest calls, their p50, p99 and slowest in ms, MiB of growth at the
+    highest
     and at the end, and the ms that one message of the attack takes by itself."""
     return _rows
 

@@ -1,7 +1,9 @@
 """`python deceived.py STYLE SECONDS CALLS SEED HOSTILE HONEST`: two clients in one process.
 
-One calls the hostile server, which answers with anything; the other calls the honest one. Each round
-fires calls of both, and reads two streams. The last line printed is JSON: calls, outcomes, faults found.
+One calls the hostile server, which answers with anything; the other calls the honest one. Each
+round
+fires calls of both, and reads two streams. The last line printed is JSON: calls, outcomes, faults
+found.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Peers that keep to no rule: batches from a bare socket, ZMTP by hand over TCP, and what is looked at while they do it."""
+"""Peers that keep to no rule: batches from a bare socket, ZMTP by hand over TCP, and what is looked
+at while they do it.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,10 @@ def value(one: Any) -> Any:
 
 
 class Dealer:
-    """A bare DEALER. What it cannot send in two seconds, nobody takes any more: `send` then says False."""
+    """A bare DEALER.
+
+    What it cannot send in two seconds, nobody takes any more: `send` then says False.
+    """
 
     def __init__(
         self, endpoint: str, *, hello: bool = True, identity: bytes = b"", again: bool = False
@@ -134,7 +139,10 @@ def by_hand(
 
 
 def received(connection: socket.socket) -> bytes:
-    """The next bytes. Raises ConnectionError at the end of the connection, instead of b"" for ever."""
+    """The next bytes.
+
+    Raises ConnectionError at the end of the connection, instead of b"" for ever.
+    """
     data = connection.recv(4096)
     if not data:
         raise ConnectionError("the server has ended the connection")

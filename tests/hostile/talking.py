@@ -55,7 +55,10 @@ class Broken(AssertionError):
 
 
 class Talk:
-    """One connection and its open calls. Raises Broken for a call answered twice, wrongly or never."""
+    """One connection and its open calls.
+
+    Raises Broken for a call answered twice, wrongly or never.
+    """
 
     def __init__(
         self, context: zmq.Context[Any], endpoint: str, chance: Chance, *, mutates: float = 0.0

@@ -1,6 +1,7 @@
 """Fuzzes a whole client of each style: a hostile server answers with generated messages.
 
-Every call ends once and in time, answered ones before their deadline, honest ones with their results.
+Every call ends once and in time, answered ones before their deadline, honest ones with their
+results.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ FITTING = (
 
 
 class Deceiver:
-    """What the server does with a call: right for `add`, nothing for `silent`, else a few messages of any kind.
+    """What the server does with a call: right for `add`, nothing for `silent`, else a few messages
+    of any kind.
 
     None of them is a fault, and the last one ends the call, if it has not ended before.
     """

@@ -25,7 +25,8 @@ MESSAGES = size(1 << 60, 1_000_000)
 SECONDS = size(5.0, 3600.0)
 # Seconds without attacks, first.
 IDLE = size(1.0, 10.0)
-# Seconds by which the slowest of a thousand honest calls may be slower than without. (The small run is
+# Seconds by which the slowest of a thousand honest calls may be slower than without. (The small run
+# is
 # too short for its thousandth, and shares a processor with others.)
 LATER = size(0.5, 0.1)
 CLIENTS = 4
@@ -55,9 +56,12 @@ def test_whatever_clients_send_ends_their_own_calls_and_harms_no_others(backend,
         during = honest.quantile(0.999)
         with capsys.disabled():
             print(
-                f"\n{backend}, seed {seed}: {messages:,} messages in {conversations:,} conversations beside "
-                f"{len(honest.took):,} honest calls; their p50 {honest.quantile(0.5) * 1000:.2f} ms, p99.9 "
-                f"{during * 1000:.1f} ms (before {before * 1000:.1f} ms), worst {honest.took[-1] * 1000:.0f} ms"
+                f"\n{backend}, seed {seed}: {messages:,} messages in {conversations:,} "
+                f"conversations beside "
+                f"{len(honest.took):,} honest calls; their p50 {honest.quantile(0.5) * 1000:.2f} "
+                f"ms, p99.9 "
+                f"{during * 1000:.1f} ms (before {before * 1000:.1f} ms), worst "
+                f"{honest.took[-1] * 1000:.0f} ms"
             )
         assert honest.wrong == []
         assert server.process.poll() is None, server.log

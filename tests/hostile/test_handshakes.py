@@ -1,4 +1,6 @@
-"""Floods of handshakes with keys, beside an honest client that calls all the time: cryptography costs, and costs only in turns."""
+"""Floods of handshakes with keys, beside an honest client that calls all the time: cryptography
+costs, and costs only in turns.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Attacks on a running server, while an honest client calls it all the time: that is served, the memory comes back, the server ends well.
+"""Attacks on a running server, while an honest client calls it all the time: that is served, the
+memory comes back, the server ends well.
 
 Each attack is a function of the endpoint; it takes about `SECONDS`, or its own number of messages.
 """
@@ -61,10 +62,12 @@ MIB = 1024 * 1024
 # What a server may hold beyond its start while an attack lasts, and after it, in bytes.
 GROWTH = 64 * MIB
 SECONDS = size(0.3, 5.0)
-# Seconds by which honest calls may take longer than without attacks: the promise, of 99 in a hundred. In
+# Seconds by which honest calls may take longer than without attacks: the promise, of 99 in a
+# hundred. In
 # the small run there are too few of them to tell the hundredth from the worst.
 LATER = size(0.6, 0.05)
-# Large messages that a call may meet: one is dealt with when it comes, and one when its answer is due.
+# Large messages that a call may meet: one is dealt with when it comes, and one when its answer is
+# due.
 MESSAGES = 2
 
 Attack = Callable[[str], None]
@@ -123,7 +126,9 @@ def colliding_keys() -> bytes:
 
 
 def keys_of_one_hash(endpoint: str) -> None:
-    """What would hold the loop for ten seconds: many keys that are equal in their hash, untyped or not."""
+    """What would hold the loop for ten seconds: many keys that are equal in their hash, untyped or
+    not.
+    """
     keys = colliding_keys()
     calls = [
         Call(1, "echo", msgspec.Raw(b"\x91" + keys)),
@@ -387,7 +392,8 @@ def byes_and_more(endpoint: str) -> None:
 
 
 def calls_and_cancels(endpoint: str) -> None:
-    """In the same batch, and in the next: what is cancelled is in flight until its handler has ended. Each handler takes 20 ms, and there
+    """In the same batch, and in the next: what is cancelled is in flight until its handler has
+    ended. Each handler takes 20 ms, and there
     are as many at once as workers: others wait for one of them."""
 
     def batch(number: int) -> list[bytes]:
@@ -454,7 +460,8 @@ def unread_answers(number: int) -> list[bytes]:
     return said(*(Call(number * 10 + i, "echo", args("x" * 50_000)) for i in range(10)))
 
 
-# The attacks by such messages: honest calls wait while one of them is dealt with, which is measured.
+# The attacks by such messages: honest calls wait while one of them is dealt with, which is
+# measured.
 LARGE: dict[Attack, Callable[[int], list[bytes]]] = {
     pings_by_the_thousand: fifty_thousand_pings,
     large_arguments: large_argument,
@@ -477,7 +484,9 @@ def is_idle(pid: int) -> bool:
 
 
 def seconds_of_one(endpoint: str, attack: Attack) -> float:
-    """What one message of that attack takes of a server that is idle, from end to end; 0 where they are small."""
+    """What one message of that attack takes of a server that is idle, from end to end; 0 where they
+    are small.
+    """
     make = LARGE.get(attack)
     took = []
     for number in range(1, 4) if make is not None else ():
@@ -536,7 +545,9 @@ ATTACKS = (
 
 
 class Attacked(NamedTuple):
-    """A server, and its honest client, for all attacks on one backend; `idle` is the p99 of that without attacks, in seconds."""
+    """A server, and its honest client, for all attacks on one backend; `idle` is the p99 of that
+    without attacks, in seconds.
+    """
 
     server: ServerProcess
     honest: Honest
@@ -546,7 +557,9 @@ class Attacked(NamedTuple):
 
 @pytest.fixture(scope="module")
 def attacked() -> Iterator[Callable[[str], Attacked]]:
-    """`attacked(backend)`: the server that all attacks are made on; it must end with status 0 when they are over."""
+    """`attacked(backend)`: the server that all attacks are made on; it must end with status 0 when
+    they are over.
+    """
     running: dict[str, Attacked] = {}
 
     def get(backend: str) -> Attacked:

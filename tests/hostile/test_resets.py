@@ -1,4 +1,7 @@
-"""A connection that is reset while nobody reads what came over it ends nothing else. (libzmq aborts there, decisions/0021.)"""
+"""A connection that is reset while nobody reads what came over it ends nothing else.
+
+(libzmq aborts there, decisions/0021.)
+"""
 
 from __future__ import annotations
 

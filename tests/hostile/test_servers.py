@@ -1,4 +1,6 @@
-"""A hostile server against each client style: every call ends once, with an error of ours, in its time; an honest server is called on."""
+"""A hostile server against each client style: every call ends once, with an error of ours, in its
+time; an honest server is called on.
+"""
 
 from __future__ import annotations
 
@@ -167,7 +169,9 @@ def test_a_call_ends_with_an_error_of_ours_in_its_time(style, name):
 
 @contextmanager
 def unread(reads: threading.Event) -> Iterator[str]:
-    """A server that gives a call credit without end, and does not read its items before `reads`; then it reads all, and answers 3."""
+    """A server that gives a call credit without end, and does not read its items before `reads`;
+    then it reads all, and answers 3.
+    """
 
     def serve() -> None:
         connection, _ = listening.accept()
@@ -345,7 +349,10 @@ def test_what_a_lost_server_has_told_of_a_map_stays_where_the_next_takes_none(st
         return [said(Reply(call.id, value(4)))]
 
     def lose_first(listening: socket.socket) -> None:
-        """Answer two calls of a map, and end its connection. Then there is a server that takes no maps."""
+        """Answer two calls of a map, and end its connection.
+
+        Then there is a server that takes no maps.
+        """
         connection, _ = listening.accept()
         with listening, connection:
             connection.sendall(GREETING + ready(kind=b"ROUTER"))

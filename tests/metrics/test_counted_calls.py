@@ -1,4 +1,6 @@
-"""What a server counts, on each backend, in one process and in many: exactly the calls that were made, whatever came of them."""
+"""What a server counts, on each backend, in one process and in many: exactly the calls that were
+made, whatever came of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The metrics that the files of deploy/ and the documentation name exist, with these labels; and the documentation names them all."""
+"""The metrics that the files of deploy/ and the documentation name exist, with these labels; and
+the documentation names them all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Histograms: what is counted in one go is what would be counted one by one; and the sum of what processes report."""
+"""Histograms: what is counted in one go is what would be counted one by one; and the sum of what
+processes report.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every option of every command, by flag, environment variable and file: the same value, and one line for what is none."""
+"""Every option of every command, by flag, environment variable and file: the same value, and one
+line for what is none.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the tests of the protocol share: calls that remember their outcome, and machines brought to where a test begins."""
+"""What the tests of the protocol share: calls that remember their outcome, and machines brought to
+where a test begins.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +134,9 @@ class Client:
         return self.machine.links[0]
 
     def open(self, link: Link | None = None) -> None:
-        """The link comes up and the server welcomes us; what that sends stays in the outbox, without the hello."""
+        """The link comes up and the server welcomes us; what that sends stays in the outbox,
+        without the hello.
+        """
         link = link or self.link
         self.machine.link_up(link)
         link.outbox.clear()

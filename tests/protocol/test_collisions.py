@@ -238,7 +238,10 @@ def test_they_are_found_within_other_values():
 
 
 def test_the_error_says_what_to_do():
-    text = "f: argument 'value': a map of more than 255 entries has an array as a key: annotate the argument"
+    text = (
+        "f: argument 'value': a map of more than 255 entries has an array as a key: annotate the "
+        "argument"
+    )
     with pytest.raises(InvalidArgument) as caught:
         bound(Any, EQUAL["arrays"])
     assert str(caught.value) == text

@@ -1,6 +1,8 @@
-"""A client and two servers in conversation, over links that delay, repeat, misdirect and lose what is said.
+"""A client and two servers in conversation, over links that delay, repeat, misdirect and lose what
+is said.
 
-Hypothesis chooses what happens next; the invariants are what a caller may rely on. No socket, no clock.
+Hypothesis chooses what happens next; the invariants are what a caller may rely on. No socket, no
+clock.
 """
 
 from __future__ import annotations
@@ -390,7 +392,10 @@ class Conversation(RuleBasedStateMachine):
             server.leave()
 
     def misunderstand(self, index: int) -> None:
-        """One end cannot read what the other says. A client uses that link no more, so it happens to one link at most."""
+        """One end cannot read what the other says.
+
+        A client uses that link no more, so it happens to one link at most.
+        """
         session = self.launcher[index].session
         if session is not None and all(
             link.state is not LinkState.CLOSED for link in self.client.links

@@ -1,4 +1,6 @@
-"""What docs/protocol.md says in tables and examples, against the code and the vectors: the specification must stay true."""
+"""What docs/protocol.md says in tables and examples, against the code and the vectors: the
+specification must stay true.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def test_the_table_of_error_codes_names_their_classes():
 
 
 def examples() -> list[str]:
-    """The batches that are written out in full, as hex: what each line begins with, up to its first word that is no hex."""
+    """The batches that are written out in full, as hex: what each line begins with, up to its first
+    word that is no hex.
+    """
     batches: list[str] = []
     for block in BLOCKS:
         if "> 52424b01" in block:

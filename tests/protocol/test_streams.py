@@ -1,4 +1,6 @@
-"""The credit for items that may be large: how much may be on its way or unread, and that it never runs dry."""
+"""The credit for items that may be large: how much may be on its way or unread, and that it never
+runs dry.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ FREE = 256 * MIB
 
 
 def widths(sizes: list[int], free: int = FREE) -> list[int]:
-    """How many items may be on their way or unread, at first and after each of these has come and been taken."""
+    """How many items may be on their way or unread, at first and after each of these has come and
+    been taken.
+    """
     window = Window()
     window.more(free)
     seen = [window.allowed]
@@ -101,7 +105,9 @@ def test_before_a_slow_window_large_items_may_follow_a_small_one():
 
 
 class Taken(Items):
-    """The items of one stream, as their reader sees them: what it has taken lies there until the protocol hears of it."""
+    """The items of one stream, as their reader sees them: what it has taken lies there until the
+    protocol hears of it.
+    """
 
     class Gate:
         def open(self) -> None:
@@ -196,7 +202,9 @@ def test_credit_never_runs_dry_whatever_the_sizes_and_who_goes_first(kind, sizes
 @settings(deadline=None, max_examples=100)
 @given(st.randoms(use_true_random=False))
 def test_an_upload_never_stalls_whatever_room_there_is_when_its_handler_is_heard(chance):
-    """The server's own input, whose handler takes what there is, while what is free for it comes and goes."""
+    """The server's own input, whose handler takes what there is, while what is free for it comes
+    and goes.
+    """
     told: deque[tuple[Any, tuple[Any, ...]]] = deque()
     credit = 0
 

@@ -31,7 +31,8 @@ LIMIT = 16 * 1024 * 1024
 
 quick = settings(deadline=None, max_examples=150)
 
-# What packing raises for values of the types that Python and msgspec have, and unpacking for bytes that are none.
+# What packing raises for values of the types that Python and msgspec have, and unpacking for bytes
+# that are none.
 UNPACKABLE = (TypeError, ValueError, OverflowError, RecursionError, BufferError)
 UNREADABLE = (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError)
 
@@ -212,7 +213,8 @@ class Pair(NamedTuple):
 MOMENT = dt.datetime(2024, 1, 2, 3, 4, 5, 678900, dt.UTC)
 BIG = 1 << 70
 
-# What is sent, as what type it is asked for, how it arrives where no type is asked for. docs/protocol.md has it as a table.
+# What is sent, as what type it is asked for, how it arrives where no type is asked for.
+# docs/protocol.md has it as a table.
 TYPES: list[tuple[Any, Any, Any]] = [
     (None, None, None),
     (True, bool, True),

@@ -68,7 +68,9 @@ def pairs(tmp_path: Path) -> Keys:
 
 @pytest.fixture
 def serving(pairs: Keys) -> Iterator[Callable[..., ringback.Server]]:
-    """`serving(service, **options)`: a server in a thread of this process, with the test's keys if nothing else is said."""
+    """`serving(service, **options)`: a server in a thread of this process, with the test's keys if
+    nothing else is said.
+    """
     begun: list[ringback.Server] = []
 
     def serve(

@@ -1,4 +1,6 @@
-"""Who is let in, for how long, and as whom; what is said of the others; and servers that share one context."""
+"""Which clients are admitted, for how long, and as whom; what is said of the others; and servers that share one
+context.
+"""
 
 from __future__ import annotations
 

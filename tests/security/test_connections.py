@@ -1,4 +1,6 @@
-"""A message is never taken for another's, whatever its sender does with routing ids: raw peers against a server of libzmq's transport."""
+"""A message is never taken for another's, whatever its sender does with routing ids: raw peers
+against a server of libzmq's transport.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +136,9 @@ def test_who_chooses_a_routing_id_is_cut_off(pairs, serving, guarded, peers, log
 def test_a_routing_id_that_is_used_again_is_not_taken_for_its_last_user(
     pairs, serving, guarded, peers
 ):
-    """The worst case: the server is told late that alice has gone, when bob has spoken under her routing id."""
+    """The worst case: the server is told late that alice has gone, when bob has spoken under her
+    routing id.
+    """
     server = serving(guarded.service)
     drawn = (
         b"\0\x01\x02\x03\x04"  # as libzmq draws them; the protocol forbids it, and nothing can tell

@@ -1,4 +1,6 @@
-"""The files of keys: made so that only their owner reads what is secret, and refused in one line where they are not as they must be."""
+"""The files of keys: made so that only their owner reads what is secret, and refused in one line
+where they are not as they must be.
+"""
 
 from __future__ import annotations
 

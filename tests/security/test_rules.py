@@ -1,4 +1,6 @@
-"""Keys and access rules together: what a caller may do is decided by the name of its key, whatever it says of itself."""
+"""Keys and access rules together: what a caller may do is decided by the name of its key, whatever
+it says of itself.
+"""
 
 from __future__ import annotations
 

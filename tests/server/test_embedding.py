@@ -47,7 +47,9 @@ def calc(name: str = "calc") -> ringback.Service:
 
 
 def ask(endpoint: str, method: str = "name_of", *args: object, **options: object) -> object:
-    """Call once, in a thread of its own, as the caller of a blocking client may not be a loop's thread."""
+    """Call once, in a thread of its own, as the caller of a blocking client may not be a loop's
+    thread.
+    """
 
     def call() -> object:
         with connect(endpoint, timeout=SOON, **options) as client:

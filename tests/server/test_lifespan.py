@@ -1,4 +1,6 @@
-"""A lifespan that raises: no server, no hang, one line that says where, and the traceback of the user's own code at most."""
+"""A lifespan that raises: no server, no hang, one line that says where, and the traceback of the
+user's own code at most.
+"""
 
 from __future__ import annotations
 

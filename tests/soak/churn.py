@@ -1,6 +1,8 @@
-"""`python churn.py STYLE SECONDS ENDPOINT`: does all that a client can do, over and over, and prints at the end what it saw and kept.
+"""`python churn.py STYLE SECONDS ENDPOINT`: does all that a client can do, over and over, and
+prints at the end what it saw and kept.
 
-The line is JSON: `rounds`, `wrong` (answers that were not the right ones), and the threads, descriptors and resident bytes after a third of
+The line is JSON: `rounds`, `wrong` (answers that were not the right ones), and the threads,
+descriptors and resident bytes after a third of
 the time, when all is warm, and at the end.
 """
 

@@ -1,4 +1,5 @@
-"""All four backends under all four client styles, half of them on either transport, for minutes: nothing is wrong, and nothing grows.
+"""All four backends under all four client styles, half of them on either transport, for minutes:
+nothing is wrong, and nothing grows.
 
 `RINGBACK_SOAK` says for how many minutes: 3 where it is not set.
 """

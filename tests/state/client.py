@@ -1,4 +1,6 @@
-"""`python client.py WORK URL ...`: one process among several on one store. It prints a line for what was acknowledged, once it was."""
+"""`python client.py WORK URL ...`: one process among several on one store. It prints a line for
+what was acknowledged, once it was.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +65,11 @@ def hold(state: State, name: str, lease: str) -> None:
 
 
 def take(state: State, name: str, count: str, lease: str, stop_every: str) -> None:
-    """Take the lock again and again, with two writes under it each time; now and then be stopped between the two.
+    """Take the lock again and again, with two writes under it each time; now and then be stopped
+    between the two.
 
-    Prints per acquisition the token, when it was asked for and got, when it was let go of, and the versions of the accepted writes."""
+    Prints per acquisition the token, when it was asked for and got, when it was let go of, and the
+    versions of the accepted writes."""
     lock = state.lock(name, lease=float(lease))
     say("ready")
     sys.stdin.readline()
@@ -88,7 +92,9 @@ def take(state: State, name: str, count: str, lease: str, stop_every: str) -> No
 
 
 def record(state: State, count: str, keys: str, seed: str) -> None:
-    """Read, write, and write what was read if it is the same still, at random; one line for each operation."""
+    """Read, write, and write what was read if it is the same still, at random; one line for each
+    operation.
+    """
     chance = random.Random(seed)
     say("ready")
     sys.stdin.readline()

@@ -1,4 +1,6 @@
-"""Each test of a state store is made on all engines: an SQLite file of its own, its own part of a real Valkey server, and memory."""
+"""Each test of a state store is made on all engines: an SQLite file of its own, its own part of a
+real Valkey server, and memory.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from stores import Client, Valkey
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A store in memory is tested too, where neither another process nor a later start is to find what is in it."""
+    """A store in memory is tested too, where neither another process nor a later start is to find
+    what is in it.
+    """
     if "store_kind" in metafunc.fixturenames:
         others = {"client", "start_server", "running_server"} & set(
             metafunc.fixturenames

@@ -1,4 +1,6 @@
-"""`python greenlets.py URL`: greenlets of one hub at one store. Prints the sum that they made, and whether others ran meanwhile."""
+"""`python greenlets.py URL`: greenlets of one hub at one store. Prints the sum that they made, and
+whether others ran meanwhile.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The service whose methods run once for each key. What a method has run for is counted in the file that the server's environment names:
+"""The service whose methods run once for each key. What a method has run for is counted in the file
+that the server's environment names:
 that counts whatever becomes of the server."""
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
-"""Whether a recorded history could have been: each operation at one moment between its call and its return, on one register a key.
+"""Whether a recorded history could have been: each operation at one moment between its call and its
+return, on one register a key.
 
-Just-in-time linearization (Wing & Gong 1993; Lowe 2017): time is walked along once, with all states the register can be in and which of
-the operations under way have had their effect. Keys are independent, so each is searched alone (Herlihy & Wing's locality).
+Just-in-time linearization (Wing & Gong 1993; Lowe 2017): time is walked along once, with all states
+the register can be in and which of
+the operations under way have had their effect. Keys are independent, so each is searched alone
+(Herlihy & Wing's locality).
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from typing import Any, NamedTuple
 
 
 class Operation(NamedTuple):
-    """`read` returned `result`; `write` stored `argument`; `cas` stored the second of `argument` where the first was, if `result`.
+    """`read` returned `result`; `write` stored `argument`; `cas` stored the second of `argument`
+    where the first was, if `result`.
 
-    `ended` is inf where nobody knows what became of it: then it had its effect at some time after `begun`, or has none; `result` does
+    `ended` is inf where nobody knows what became of it: then it had its effect at some time after
+    `begun`, or has none; `result` does
     not count. `version` is what the store gave with it, 0 where nothing was stored or found.
     """
 
@@ -76,7 +81,9 @@ def _register(operations: list[Operation], initial: Any) -> bool:
 
 
 def _moments(operations: list[Operation]) -> Iterator[tuple[int, bool]]:
-    """Calls and returns in the order of time; of one moment the calls first, as those may have been at once."""
+    """Calls and returns in the order of time; of one moment the calls first, as those may have been
+    at once.
+    """
     calls = [(each.begun, False, number) for number, each in enumerate(operations)]
     returns = [
         (each.ended, True, number) for number, each in enumerate(operations) if not each.unknown
@@ -113,7 +120,8 @@ def _with(
 
 
 def in_order_of_versions(history: Iterable[Operation]) -> bool:
-    """Whether the versions are an order of all the changes, across keys, that real time allows, and each read has the value that was
+    """Whether the versions are an order of all the changes, across keys, that real time allows, and
+    each read has the value that was
     stored with its version. Without search, for a store that gives versions."""
     history = list(history)
     stored = {

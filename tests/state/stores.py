@@ -1,4 +1,6 @@
-"""Real stores: a Valkey server that a test may stop, kill and start again, and the processes that work on a store."""
+"""Real stores: a Valkey server that a test may stop, kill and start again, and the processes that
+work on a store.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ class Valkey:
 
 
 def _own_port() -> int:
-    """One that nobody takes while the server is away. (Its own choice is the first that is free: that of a server which a test in another
+    """One that nobody takes while the server is away. (Its own choice is the first that is free:
+    that of a server which a test in another
     process has just killed. Those above 32,767 are taken by connections.)"""
     while True:
         port = random.randrange(20_000, 32_000)

@@ -1,4 +1,6 @@
-"""What is kept, for how long and within which bounds: every rule by itself, then all of them against a model under any order of events."""
+"""What is kept, for how long and within which bounds: every rule by itself, then all of them
+against a model under any order of events.
+"""
 
 from __future__ import annotations
 

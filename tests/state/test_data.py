@@ -375,7 +375,8 @@ def test_transact_gives_up_when_the_time_of_the_call_is_over(state):
         state.put("a", 1)
         tx.put("b", 1)
 
-    # Whichever comes first: no time for another attempt, none for another step, or none for the store to answer.
+    # Whichever comes first: no time for another attempt, none for another step, or none for the
+    # store to answer.
     with (
         pytest.raises((errors.Aborted, errors.DeadlineExceeded, errors.Unavailable)),
         call_with(0.2),
@@ -639,7 +640,8 @@ def test_read_modify_writes_by_many_processes_lose_none(url, state, client, caps
     if FULL:
         with capsys.disabled():
             print(
-                f"\n{8 * count:,} read-modify-writes by 8 processes: the sum is {state.get('sum'):,}"
+                f"\n{8 * count:,} read-modify-writes by 8 processes: the sum is "
+                f"{state.get('sum'):,}"
             )
 
 

@@ -17,7 +17,9 @@ MOST = 60
 
 
 def until_killed(url, kill, chance):
-    """The lines of a writer, which is killed, or whose server is, after so many of them that chance has it."""
+    """The lines of a writer, which is killed, or whose server is, after so many of them that chance
+    has it.
+    """
     with Client("write", url) as writer:
         lines = [writer.line() for _ in range(chance.randrange(1, MOST))]
         kill(writer)
@@ -66,7 +68,8 @@ def test_a_writer_that_is_killed_has_lost_nothing_that_was_acknowledged(
         if FULL:
             with capsys.disabled():
                 print(
-                    f"\n{KILLS} writers on {engine} killed: {acknowledged:,} acknowledged, none missing"
+                    f"\n{KILLS} writers on {engine} killed: {acknowledged:,} acknowledged, none "
+                    f"missing"
                 )
 
 
@@ -100,7 +103,8 @@ def test_a_valkey_server_that_is_killed_has_lost_nothing_that_was_acknowledged(
     if FULL:
         with capsys.disabled():
             print(
-                f"\na Valkey server killed {KILLS} times: {acknowledged:,} acknowledged, none missing"
+                f"\na Valkey server killed {KILLS} times: {acknowledged:,} acknowledged, none "
+                f"missing"
             )
 
 

@@ -1,4 +1,6 @@
-"""The interface that everything else is made of, against a dict: whatever is done to an engine, it answers as the dict does."""
+"""The interface that everything else is made of, against a dict: whatever is done to an engine, it
+answers as the dict does.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ writes = st.dictionaries(
 
 
 class EngineBesideADict(RuleBasedStateMachine):
-    """`rows` holds what is there, and `changed` the revision at which each name was last written or removed."""
+    """`rows` holds what is there, and `changed` the revision at which each name was last written or
+    removed.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""The checker of histories, shown to be right; then what real processes have seen of each engine, checked."""
+"""The checker of histories, shown to be right; then what real processes have seen of each engine,
+checked.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def op(
 
 @st.composite
 def possible_histories(draw: st.DrawFn, length: int = 30) -> list[Operation]:
-    """Done one after the other on real registers, then told as if each had taken a while; values come once, versions rise."""
+    """Done one after the other on real registers, then told as if each had taken a while; values
+    come once, versions rise.
+    """
     registers: dict[str, Any] = defaultdict(lambda: None)
     versions: dict[str, int] = defaultdict(int)
     history = []
@@ -91,7 +95,9 @@ def by_brute_force(history: list[Operation]) -> bool:
 
 
 def with_a_stale_read(history: list[Operation]) -> list[Operation] | None:
-    """The same with a read that says what had been overwritten before it was begun, where there is such a place."""
+    """The same with a read that says what had been overwritten before it was begun, where there is
+    such a place.
+    """
     stored = [
         each
         for each in history

@@ -1,4 +1,5 @@
-"""Locks: one holder, in the order of asking, and nothing accepted from whoever holds one no longer. Holders that are stopped or killed
+"""Locks: one holder, in the order of asking, and nothing accepted from whoever holds one no longer.
+Holders that are stopped or killed
 are real processes."""
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def waiting(state, name="lock"):
 
 
 def held_by(state, name="lock"):
-    """The token of whoever has a lock, as the store says; 0 where nobody has asked for it since it was released."""
+    """The token of whoever has a lock, as the store says; 0 where nobody has asked for it since it
+    was released.
+    """
     (row,), _ = state.engine.read([f"l:{name}"], 5.0)
     return 0 if row is None else msgspec.msgpack.decode(row.value)[3] or row.revision
 
@@ -525,7 +528,8 @@ def test_of_many_processes_one_is_accepted_at_a_time_though_holders_are_stopped(
     # What a holder wrote after it was stopped was refused.
     late = [versions[1] for *_, stopped, versions in took if stopped]
     assert late == [0] * (8 * (count // stop_every))
-    # In the order in which the store has taken them, no write is of a holder before the one of the write before.
+    # In the order in which the store has taken them, no write is of a holder before the one of the
+    # write before.
     writes = sorted(
         (version, token) for token, *_, versions in took for version in versions if version
     )
@@ -541,7 +545,8 @@ def test_of_many_processes_one_is_accepted_at_a_time_though_holders_are_stopped(
         refused = sum(1 for *_, versions in took for version in versions if not version)
         with capsys.disabled():
             print(
-                f"\n{len(took):,} acquisitions by 8 processes, {len(late)} stopped past their lease: {len(writes):,} fenced writes "
+                f"\n{len(took):,} acquisitions by 8 processes, {len(late)} stopped past their "
+                f"lease: {len(writes):,} fenced writes "
                 f"accepted, none out of turn, {refused} refused; tokens strictly rising"
             )
 

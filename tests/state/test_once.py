@@ -1,4 +1,6 @@
-"""A method that runs once for each key: on each backend, on both engines, over several servers, and whoever is killed."""
+"""A method that runs once for each key: on each backend, on both engines, over several servers, and
+whoever is killed.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def serve(
 def shared_endpoint(
     runs: Path, tmp_path_factory: pytest.TempPathFactory, shared_valkey: Valkey
 ) -> Iterator[Callable[[str, str], str]]:
-    """`shared_endpoint(backend, engine)`: of a server, with a store of its own, that tests share which kill nobody."""
+    """`shared_endpoint(backend, engine)`: of a server, with a store of its own, that tests share
+    which kill nobody.
+    """
     servers: dict[tuple[str, str], ServerProcess] = {}
 
     def endpoint(backend: str, engine: str) -> str:
@@ -166,7 +170,7 @@ def test_large_arguments_are_compared_by_what_they_are(client, ran):
 
 
 @pytest.mark.parametrize("method", ["pay", "pay_async"])
-def test_twins_wait_for_the_first_and_hold_no_worker(client, ran, method):
+def test_duplicates_wait_for_the_first_and_hold_no_worker(client, ran, method):
     twins = [keyed(client, "a").fire(method, 5, 0.5) for _ in range(100)]
     client.options(timeout=5.0).call("counter")
     assert {twin.result(SOON) for twin in twins} == {"paid 5"}
@@ -354,7 +358,8 @@ def test_increments_under_kills_are_made_exactly_once(serve, connected, opened, 
     if FULL:
         with capsys.disabled():
             print(
-                f"\n{url.partition(':')[0]}: {counted:,} increments under {killed} kills: the counter says {counted:,}"
+                f"\n{url.partition(':')[0]}: {counted:,} increments under {killed} kills: the "
+                f"counter says {counted:,}"
             )
 
 
@@ -368,7 +373,8 @@ def test_what_no_transaction_takes_back_is_done_once_or_aborted(serve, connected
     if FULL:
         with capsys.disabled():
             print(
-                f"\n{url.partition(':')[0]}: {counted:,} payments under {killed} kills: {times:,} ran, "
+                f"\n{url.partition(':')[0]}: {counted:,} payments under {killed} kills: {times:,} "
+                f"ran, "
                 f"{outcomes['Aborted']:,} were reported as Aborted"
             )
 
@@ -376,7 +382,9 @@ def test_what_no_transaction_takes_back_is_done_once_or_aborted(serve, connected
 def hammered(
     serve, connected, method: str, least: int, kills: int
 ) -> tuple[int, int, Counter[str]]:
-    """Eight callers of two servers, of which one after the other is killed and replaced: so many calls at least, and so many kills."""
+    """Eight callers of two servers, of which one after the other is killed and replaced: so many
+    calls at least, and so many kills.
+    """
     servers = [serve(), serve()]
     binds = [(server.endpoint,) for server in servers]
     client = connected(*(server.endpoint for server in servers))

@@ -1,4 +1,6 @@
-"""Stores that are down, silent or locked: an honest error within the operation's time, nothing done by half, and then on as before."""
+"""Stores that are down, silent or locked: an honest error within the operation's time, nothing done
+by half, and then on as before.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from ringback.state import access
 from ringback.state.engines.base import Conflict, Write
 from stores import call_with
 
-# What a call has left, and what then is too late: well below the 5 s that an operation has without a deadline.
+# What a call has left, and what then is too late: well below the 5 s that an operation has without
+# a deadline.
 LEFT, LATE = 0.3, 1.8
 
 

@@ -1,4 +1,6 @@
-"""The engine of a replica: it has what its store had at one moment, up to the version that it says it has reached, and waits for nobody."""
+"""The engine of a replica: it has what its store had at one moment, up to the version that it says
+it has reached, and waits for nobody.
+"""
 
 from __future__ import annotations
 
@@ -258,7 +260,9 @@ commits = st.dictionaries(st.sampled_from(NAMES), lasting, max_size=5)
 
 
 class ReplicaBesideItsStore(RuleBasedStateMachine):
-    """Whatever is committed: at each version a replica has what its store has; what is brief may be there a moment longer."""
+    """Whatever is committed: at each version a replica has what its store has; what is brief may be
+    there a moment longer.
+    """
 
     def __init__(self, url: str) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""`ringback stubs`: the module that it writes is what the running client of each style can be, whatever the service tells of itself."""
+"""`ringback stubs`: the module that it writes is what the running client of each style can be,
+whatever the service tells of itself.
+"""
 
 from __future__ import annotations
 
@@ -489,7 +491,10 @@ AT: At = {"@date": TODAY, "@field": 1, "created": TODAY, "": "x", "_date": 2}
         (
             At,
             AT,
-            "At(field='x', date=datetime.date(2026, 1, 2), field_=1, date_=2, created=datetime.date(2026, 1, 2))",
+            (
+                "At(field='x', date=datetime.date(2026, 1, 2), field_=1, date_=2, "
+                "created=datetime.date(2026, 1, 2))"
+            ),
         ),
         (Literal[1, 1 << 62], 1 << 62, str(1 << 62)),
     ],

@@ -1,4 +1,6 @@
-"""`ringback.testing`: servers and clients for the tests of users, in every combination that can be, and a word at once for every other."""
+"""`ringback.testing`: servers and clients for the tests of users, in every combination that can be,
+and a word at once for every other.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,10 @@ def test_a_client_on_the_reactor_calls_a_server_on_any_loop(
     ran = run_program("-c", ON_TWISTED, backend)
     assert ran.status == 0, ran
     assert ran.lines == [
-        "the reactor runs in this thread, and a `with` would block it: write `async with serving(..., client='twisted')`",
+        (
+            "the reactor runs in this thread, and a `with` would block it: write `async with "
+            "serving(..., client='twisted')`"
+        ),
         "client='asyncio' needs a running asyncio loop, as in asyncio.run()",
     ]
 
@@ -134,8 +139,10 @@ def test_a_client_on_the_reactor_of_asyncio_calls_a_server_on_any_loop(
 
 def test_a_reactor_that_does_not_run_is_none(run_program) -> None:
     program = (
-        "import asyncio, ringback\nfrom twisted.internet import reactor\nfrom ringback.testing import serving\n"
-        "async def main():\n    async with serving(ringback.Service('a'), 'twisted', client='twisted'):\n        pass\n"
+        "import asyncio, ringback\nfrom twisted.internet import reactor\nfrom ringback.testing "
+        "import serving\n"
+        "async def main():\n    async with serving(ringback.Service('a'), 'twisted', "
+        "client='twisted'):\n        pass\n"
         "try:\n    asyncio.run(main())\nexcept Exception as error:\n    print(error)\n"
     )
     assert run_program("-c", program).lines == [
@@ -146,7 +153,8 @@ def test_a_reactor_that_does_not_run_is_none(run_program) -> None:
 def test_the_fixture_loads_no_server_before_it_is_used(run_program) -> None:
     ran = run_program(
         "-c",
-        "import sys, ringback.testing.plugin; print('ringback.server' in sys.modules, 'asyncio' in sys.modules)",
+        "import sys, ringback.testing.plugin; print('ringback.server' in sys.modules, 'asyncio' "
+        "in sys.modules)",
     )
     assert ran.lines == ["False False"]
 

@@ -1,4 +1,6 @@
-"""Spans of calls: who is whose parent, through all loops and kinds of handlers, by the SDK's own exporters."""
+"""Spans of calls: who is whose parent, through all loops and kinds of handlers, by the SDK's own
+exporters.
+"""
 
 from __future__ import annotations
 
@@ -222,7 +224,9 @@ def test_an_asyncio_client_joins_the_span_of_its_task(spans: Spans) -> None:
 def chain(
     start_server: Any, tmp_path: Path, monkeypatch: Any
 ) -> Callable[[], tuple[str, Callable[[], list[Span]]]]:
-    """`chain()`: the first endpoint of asyncio -> Twisted -> gevent -> threads, and all spans of the four processes."""
+    """`chain()`: the first endpoint of asyncio -> Twisted -> gevent -> threads, and all spans of
+    the four processes.
+    """
 
     def start() -> tuple[str, Callable[[], list[Span]]]:
         path, endpoint = tmp_path / "spans", ""

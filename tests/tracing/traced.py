@@ -1,4 +1,5 @@
-"""A chain of services, each of which calls the next: asyncio -> Twisted -> gevent -> threads; `TRACED_NEXT` is the next one's endpoint.
+"""A chain of services, each of which calls the next: asyncio -> Twisted -> gevent -> threads;
+`TRACED_NEXT` is the next one's endpoint.
 Spans go to the file `TRACED_SPANS`, as JSON lines."""
 
 from __future__ import annotations

@@ -21,7 +21,9 @@ def serving(service: Service, **options: Any) -> Server:
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the transport does after seconds, it does after tenths: heartbeats, and looks at who is silent."""
+    """What the transport does after seconds, it does after tenths: heartbeats, and looks at who is
+    silent.
+    """
     for module, values in (
         (native_client, {"BEAT": BEAT, "SILENT": SILENT, "TTL": TTL, "LOOK": 0.1, "LATE": 0.1}),
         (native_server, {"LOOK": 0.1}),

@@ -1,4 +1,6 @@
-"""What a native server takes from its clients at most, and keeps for them: at a bound it slows down, refuses, or cuts off who does harm."""
+"""What a native server takes from its clients at most, and keeps for them: at a bound it slows
+down, refuses, or cuts off who does harm.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def service() -> Service:
 def halves(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Server, list[socket.socket]]]:
-    """A server that keeps 4 MiB of unserved bytes, and five connections that each have sent 2 MiB of a message of 3, as far as it read."""
+    """A server that keeps 4 MiB of unserved bytes, and five connections that each have sent 2 MiB
+    of a message of 3, as far as it read.
+    """
     monkeypatch.setattr(native_server, "LOOK", 0.2)
     with serving(service, max_size=4 * MIB, max_unserved=4 * MIB) as server, ExitStack() as stack:
         many = [stack.enter_context(by_hand(server.endpoint)) for _ in range(5)]

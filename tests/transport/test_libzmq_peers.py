@@ -1,4 +1,6 @@
-"""Any peer that uses libzmq can talk to a native server: sizes, frames, heartbeats; and a native client finds a libzmq server again."""
+"""Any peer that uses libzmq can talk to a native server: sizes, frames, heartbeats; and a native
+client finds a libzmq server again.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Loops that stand still, processes that do, and what their peers think of them. What takes seconds takes tenths of them here."""
+"""Loops that stand still, processes that do, and what their peers think of them.
+
+What takes seconds takes tenths of them here.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +196,10 @@ def test_no_ping_is_said_inside_a_frame(service: Service) -> None:
 
 
 def test_who_sends_a_large_value_slowly_is_heard(service: Service) -> None:
-    """Of a large frame that comes fast, the server waits for half a mebibyte. Then it comes slowly, for longer than it may be silent."""
+    """Of a large frame that comes fast, the server waits for half a mebibyte.
+
+    Then it comes slowly, for longer than it may be silent.
+    """
     first, value = said(Call(1, "echo", args(bytes(1 << 20))))
     frames = zmtp(first, more=True) + zmtp(value)
     with serving(service) as server, by_hand(server.endpoint) as connection:

@@ -1,4 +1,6 @@
-"""What the native transport tells of a connection that comes to nothing, whom it lets go, and how streams share a loop's turns."""
+"""What the native transport tells of a connection that comes to nothing, whom it lets go, and how
+streams share a loop's turns.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from serving import is_closed, serving
 
 
 def listening(answer: bytes, family: int = socket.AF_INET) -> Iterator[str]:
-    """An endpoint where each connection is sent these bytes, and closed as soon as it has said something."""
+    """An endpoint where each connection is sent these bytes, and closed as soon as it has said
+    something.
+    """
     with socket.create_server(
         ("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family
     ) as made:
@@ -75,7 +79,8 @@ def test_who_refuses_is_told(tmp_path: Any) -> None:
 
 def test_a_website_is_told_by_what_it_says(website: str) -> None:
     assert why_unavailable(website) == (
-        f"the peer at {website} is not a ringback server: not a ZeroMQ peer: it sent 'HTTP/1.1 400 Bad Request'"
+        f"the peer at {website} is not a ringback server: not a ZeroMQ peer: it sent 'HTTP/1.1 "
+        f"400 Bad Request'"
     )
 
 
@@ -240,7 +245,8 @@ def test_what_was_said_before_a_fault_counts(service: Service) -> None:
         assert b"RBK" in heard
 
 
-# Runs as a program that may open few files: a server, more connections than that, and then one that calls.
+# Runs as a program that may open few files: a server, more connections than that, and then one that
+# calls.
 FEW = """
 import resource, socket, sys, time
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))

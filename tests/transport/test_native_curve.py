@@ -173,7 +173,9 @@ def test_keys_without_the_library_are_one_clear_error(
 
 
 def test_handshakes_that_are_broken_off_count_in_a_row(home: Path, service: Service) -> None:
-    """Two, then nobody is there, then two more: a server that starts anew, and not one with another key."""
+    """Two, then nobody is there, then two more: a server that starts anew, and not one with another
+    key.
+    """
     endpoint = free_endpoint()
 
     def break_off_two() -> None:

@@ -1,4 +1,6 @@
-"""Ends on different transports understand each other: every client style and every backend, over tcp, IPv6 and ipc, either way."""
+"""Ends on different transports understand each other: every client style and every backend, over
+tcp, IPv6 and ipc, either way.
+"""
 
 from __future__ import annotations
 

@@ -107,7 +107,10 @@ def test_settings_that_do_not_work_are_failed_trials(
     fault: str, told: str, app: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = APP.replace("@service.method\n", "").replace("def double", "def right")
-    text += f"\nif '--workers' in sys.argv:\n    {fault}\nelse:\n    service.method(name='double')(right)\n"
+    text += (
+        f"\nif '--workers' in sys.argv:\n    {fault}\nelse:\n    "
+        f"service.method(name='double')(right)\n"
+    )
     (app / "app.py").write_text(text)
     assert tune("--trials", "2", "--backend", "asyncio", "--max-processes", "1") == 0
     out, err = capsys.readouterr()
@@ -208,7 +211,8 @@ def test_without_its_extra_the_command_names_it(
         )
         assert main(["tune", "app.py:service", "--scenario", "s.py"]) == 1
         assert capsys.readouterr().err == (
-            f"ringback: ringback tune needs {library}: install it with pip install 'ringback[tune]'\n"
+            f"ringback: ringback tune needs {library}: install it with pip install "
+            f"'ringback[tune]'\n"
         )
 
 

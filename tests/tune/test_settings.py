@@ -18,7 +18,8 @@ from ringback.tune.space import MOST_WORKERS, Space
 def test_settings_are_options_to_copy() -> None:
     full = Settings(backend="asyncio", uvloop=True, workers=64, limit="adaptive", processes=2)
     assert full.command("my app.py:service") == (
-        "ringback serve 'my app.py:service' --backend asyncio --uvloop --workers 64 --limit adaptive --processes 2"
+        "ringback serve 'my app.py:service' --backend asyncio --uvloop --workers 64 --limit "
+        "adaptive --processes 2"
     )
     assert (
         Settings(backend="gevent").command("app.py:service")

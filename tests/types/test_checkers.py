@@ -1,4 +1,5 @@
-"""Programs of users, and the modules that `ringback stubs` writes, under `mypy --strict` and pyright: each finds the lines that are wrong,
+"""Programs of users, and the modules that `ringback stubs` writes, under `mypy --strict` and
+pyright: each finds the lines that are wrong,
 and no others."""
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def wrong(path: Path) -> set[int]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs and the modules, and beside them the package that is installed, which no checker finds where it is editable."""
+    """The programs and the modules, and beside them the package that is installed, which no checker
+    finds where it is editable.
+    """
     home = tmp_path_factory.mktemp("types")
     shutil.copytree(PROGRAMS, home, dirs_exist_ok=True)
     (home / "installed").mkdir()

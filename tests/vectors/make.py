@@ -1,12 +1,17 @@
-"""Writes the byte vectors beside it. Run it after a change of the protocol, and read the difference it makes.
+"""Writes the byte vectors beside it. Run it after a change of the protocol, and read the difference
+it makes.
 
     python tests/vectors/make.py
 
-`valid.json`: batches in hex, frame by frame, with their meaning. `lenient.json`: what this implementation never writes, but reads.
-`invalid.json`: what must be refused, and what it spoils: the "connection" (this is no batch), or one "call" (a value is no value).
+`valid.json`: batches in hex, frame by frame, with their meaning. `lenient.json`: what this
+implementation never writes, but reads.
+`invalid.json`: what must be refused, and what it spoils: the "connection" (this is no batch), or
+one "call" (a value is no value).
 
-In hex, "ab * 40" is 40 times the byte ab, and " + " joins parts. In a meaning, {"$bytes": hex} is bytes, {"$int": decimal} an
-integer beyond 53 bits, {"$time": text} a timestamp, {"$float": text} what JSON has no number for, {"$stream": true} an
+In hex, "ab * 40" is 40 times the byte ab, and " + " joins parts. In a meaning, {"$bytes": hex} is
+bytes, {"$int": decimal} an
+integer beyond 53 bits, {"$time": text} a timestamp, {"$float": text} what JSON has no number for,
+{"$stream": true} an
 argument that streams; a string is always text.
 """
 
@@ -387,7 +392,8 @@ INVALID: list[tuple[str, str, list[str], str]] = [
     ("a timestamp of five bytes", "client", [bad_call("91c705ff0000000000")], "call"),
 ]
 
-# What we never write and yet read: a peer may be newer, or plainer, than we are. Name, who says it, the frames, the meaning.
+# What we never write and yet read: a peer may be newer, or plainer, than we are. Name, who says it,
+# the frames, the meaning.
 LENIENT: list[tuple[str, str, list[str], list[Any], list[dict[str, Any]]]] = [
     (
         "a hello that stops early",

@@ -1,4 +1,6 @@
-"""One end of one connection: what comes is what was sent, whatever the pieces it comes in, and what is wrong ends it with the reason."""
+"""One end of one connection: what comes is what was sent, whatever the pieces it comes in, and what
+is wrong ends it with the reason.
+"""
 
 from __future__ import annotations
 

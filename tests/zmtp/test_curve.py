@@ -1,4 +1,6 @@
-"""CURVE between two ends: who is admitted, and what becomes of frames that were changed, repeated or never sealed."""
+"""CURVE between two ends: who is admitted, and what becomes of frames that were changed, repeated
+or never sealed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ messages = st.lists(
 
 
 def ends(admitted: Any = None, server_key: bytes = SERVER[0]) -> tuple[Connection, Connection]:
-    """A client and a server that have said nothing. `admitted`: the keys that the server lets in, None: every key."""
+    """A client and a server that have said nothing.
+
+    `admitted`: the keys that the server lets in, None: every key.
+    """
     client = Connection(b"DEALER", curve.CurveClient(server_key, *CLIENT))
     server = Connection(
         b"ROUTER", curve.CurveServer(*SERVER, lambda key: admitted is None or key in admitted)

@@ -76,7 +76,8 @@ def test_a_dealer_of_libzmq_talks_to_us(
     server, endpoint = listener
     dealer = context.socket(zmq.DEALER)
     dealer.set(zmq.IPV6, 1)
-    # Where libzmq holds as many messages as it may, it reads no PONGs either, and gives the connection up.
+    # Where libzmq holds as many messages as it may, it reads no PONGs either, and gives the
+    # connection up.
     dealer.set(zmq.RCVHWM, 0)
     for option, value in (
         (zmq.HEARTBEAT_IVL, 20),

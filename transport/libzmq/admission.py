@@ -89,7 +89,10 @@ class ZapAdmission:
         """A handshake has failed; libzmq does not report whose."""
         # No warning for a peer that leaves by itself, such as a port probe.
         level = logging.WARNING if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL else logging.INFO
-        text = "refused a client: its handshake failed; it does not use CURVE, or has another server key"
+        text = (
+            "refused a client: its handshake failed; it does not use CURVE, or has another server "
+            "key"
+        )
         self._incomplete(level, text, fields={"code": _CODE})
 
     def close(self) -> None:

@@ -85,7 +85,10 @@ class Handshakes:
         `known`: the server has admitted this client before.
         """
         at = self._endpoint
-        self._reason = f"the peer at {at} is not a ringback server{'' if self._with_keys else ', or it uses CURVE'}"
+        self._reason = (
+            f"the peer at {at} is not a ringback "
+            f"server{'' if self._with_keys else ', or it uses CURVE'}"
+        )
         if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             return reasons.unknown_key(at)
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _OTHER_MECHANISM:

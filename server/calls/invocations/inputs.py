@@ -74,7 +74,10 @@ class Input(Items):
         try:
             item = values.typed(value, self._kind)
         except BaseException as error:
-            text = f"{method}: item {self._count} of argument {self._name!r}: {errors.described(error)}"
+            text = (
+                f"{method}: item {self._count} of argument {self._name!r}: "
+                f"{errors.described(error)}"
+            )
             raise errors.InvalidArgument(text) from None
         size = memory_of_item(value, item, values.taken)
         self._host.charge(self._call, size)

@@ -319,7 +319,10 @@ class Invocation(Handling):
             text = f"the result of {self.method.name} is too large: {error}"
             raise errors.ResourceExhausted(text) from None
         except BaseException as error:
-            text = f"the result of {self.method.name} cannot be sent: {errors.described(error)}{_advice(result)}"
+            text = (
+                f"the result of {self.method.name} cannot be sent: "
+                f"{errors.described(error)}{_advice(result)}"
+            )
             raise errors.RemoteError(errors.name_of(error), text) from None
         if self.method.result_check is not None:
             self.method.result_check(packed)

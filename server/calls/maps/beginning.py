@@ -67,7 +67,8 @@ class Maps:
             count = array_length(bytes(message.args)[:5], 0)
             if count > self._most:
                 raise errors.InvalidArgument(
-                    f"{message.method}: a map of {count:,} calls exceeds the limit of {self._most:,}"
+                    f"{message.method}: a map of {count:,} calls exceeds the limit of "
+                    f"{self._most:,}"
                 )
             served = self._dispatcher.methods.get(message.method)
             rows: list[Any] | None = None

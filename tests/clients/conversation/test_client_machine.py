@@ -175,7 +175,9 @@ def test_ids_count_up_and_begin_with_1():
 
 
 def test_a_call_larger_than_the_server_takes_ends_unsent():
-    """The server's `max_size` is for the client to keep: ZeroMQ would cut the link, and all its calls with it."""
+    """The server's `max_size` is for the client to keep: ZeroMQ would cut the link, and all its
+    calls with it.
+    """
     client = Client(open=False)
     client.machine.link_up(client.link)
     client.sent()

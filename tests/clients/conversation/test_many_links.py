@@ -45,7 +45,10 @@ NOW = 100.0
 
 
 class Client:
-    """A client, and what its servers do. All but the hello has been said; each server has a name, its place in `links`."""
+    """A client, and what its servers do.
+
+    All but the hello has been said; each server has a name, its place in `links`.
+    """
 
     def __init__(
         self,
@@ -118,7 +121,9 @@ class Client:
         self.machine.link_lost(link, "gone", self.now)
 
     def fall_silent(self) -> None:
-        """Those that have something to answer say nothing, for so long that they are taken for silent."""
+        """Those that have something to answer say nothing, for so long that they are taken for
+        silent.
+        """
         self.after(ASK_AFTER + SILENT_AFTER + 3 * LOOK)
 
     def sent(self, link: Link) -> list[Any]:

@@ -1,6 +1,8 @@
-"""A client of servers that join, leave, fail, fall silent and come back, with every kind of call. Hypothesis chooses what happens next.
+"""A client of servers that join, leave, fail, fall silent and come back, with every kind of call.
+Hypothesis chooses what happens next.
 
-What is said on the way is the business of `test_conversation.py`; here a server is whatever answers a call that was sent to it.
+What is said on the way is the business of `test_conversation.py`; here a server is whatever answers
+a call that was sent to it.
 """
 
 from __future__ import annotations

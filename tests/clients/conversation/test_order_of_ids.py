@@ -1,4 +1,6 @@
-"""Calls that have waited for a server are sent with rising ids, as a server passes over one that is not above the last it has seen."""
+"""Calls that have waited for a server are sent with rising ids, as a server passes over one that is
+not above the last it has seen.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Who may call what: a call outside its caller's rules is refused before it is looked at, and nothing of the service is told."""
+"""Who may call what: a call outside its caller's rules is refused before it is looked at, and
+nothing of the service is told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Calls a second of each client: what is over the rate is refused unstarted, whoever keeps to it is not touched."""
+"""Calls a second of each client: what is over the rate is refused unstarted, whoever keeps to it is
+not touched.
+"""
 
 from __future__ import annotations
 

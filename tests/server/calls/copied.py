@@ -1,4 +1,6 @@
-"""The service of the tests of replicas: every kind of handler that reads and writes the state, and says what it has run."""
+"""The service of the tests of replicas: every kind of handler that reads and writes the state, and
+says what it has run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The service of the tests of caching at the server: handlers that count their runs, and end when they are told to."""
+"""The service of the tests of caching at the server: handlers that count their runs, and end when
+they are told to.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Calls of a worker method that come in one message share a worker as long as they are short. Each is a call of its own all the same."""
+"""Calls of a worker method that come in one message share a worker as long as they are short.
+
+Each is a call of its own all the same.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,9 @@ def test_short_calls_share_a_worker(caller):
 
 
 def test_calls_that_wait_run_beside_each_other(caller):
-    """The first waits for the last, in one message: a worker that does not get on gives up the rest."""
+    """The first waits for the last, in one message: a worker that does not get on gives up the
+    rest.
+    """
     for turn in range(3):  # the third time, each goes to a worker by itself
         calls = caller.calls("meet", *[(f"turn {turn}", n) for n in range(20)])
         assert caller.outcomes(caller.fire(*calls)) == list(range(20))

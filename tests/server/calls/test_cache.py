@@ -1,4 +1,6 @@
-"""Methods with `cache=`, seen through real servers: what is kept, one run for all who ask, what is stale, and what is invalidated."""
+"""Methods with `cache=`, seen through real servers: what is kept, one run for all who ask, what is
+stale, and what is invalidated.
+"""
 
 from __future__ import annotations
 

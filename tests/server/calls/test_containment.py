@@ -1,6 +1,8 @@
-"""One fault ends one call: whatever a service's own code or a peer's bytes raise, on each backend, all other calls are answered.
+"""One fault ends one call: whatever a service's own code or a peer's bytes raise, on each backend,
+all other calls are answered.
 
-Each bad call travels in one batch among honest ones, so that all are dealt with in one turn of the loop.
+Each bad call travels in one batch among honest ones, so that all are dealt with in one turn of the
+loop.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ class Peers:
         return self.last_of(lambda number: [Call(number, method, args(*values), **more)])
 
     def last_of(self, make: Callable[[int], list[Any]]) -> Any:
-        """The last message of a bad call, whose messages are made for its id. Honest calls before, beside and after it must have
+        """The last message of a bad call, whose messages are made for its id. Honest calls before,
+        beside and after it must have
         their answers."""
         before = self._sums(2)
         number = next(self._numbers)
@@ -83,7 +86,9 @@ class Peers:
 
     @staticmethod
     def _heard(peer: Dealer, wanted: set[int]) -> dict[int, Any]:
-        """The last message of each of these calls: there is one, within the time that a Dealer waits."""
+        """The last message of each of these calls: there is one, within the time that a Dealer
+        waits.
+        """
         answers: dict[int, Any] = {}
         while not wanted <= answers.keys():
             batch = peer.hear()

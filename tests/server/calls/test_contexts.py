@@ -1,4 +1,6 @@
-"""Each call has a context of its own: what its handler or an interceptor sets, it sees wherever it runs, and no other call does."""
+"""Each call has a context of its own: what its handler or an interceptor sets, it sees wherever it
+runs, and no other call does.
+"""
 
 from __future__ import annotations
 

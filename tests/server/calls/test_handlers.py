@@ -1,4 +1,6 @@
-"""Every kind of handler on every backend: where it runs, what it may return, and what it never delays."""
+"""Every kind of handler on every backend: where it runs, what it may return, and what it never
+delays.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What may be registered as a handler, and of which kind it is: that of what was registered, not of what that wraps."""
+"""What may be registered as a handler, and of which kind it is: that of what was registered, not of
+what that wraps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Each call of a map is a call of its own: it counts for what bounds calls, fails alone, and sees nothing of the others."""
+"""Each call of a map is a call of its own: it counts for what bounds calls, fails alone, and sees
+nothing of the others.
+"""
 
 from __future__ import annotations
 

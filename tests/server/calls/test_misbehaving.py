@@ -1,4 +1,6 @@
-"""Handlers that do what nobody should: their caller gets an error, every other call its answer, and the server lives and ends well."""
+"""Handlers that do what nobody should: their caller gets an error, every other call its answer, and
+the server lives and ends well.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,9 @@ ACTS = [
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], ServerProcess]]:
-    """`servers(backend)`: the one of that backend, or a new one where a test has done it harm; all must end with status 0."""
+    """`servers(backend)`: the one of that backend, or a new one where a test has done it harm; all
+    must end with status 0.
+    """
     path = tmp_path_factory.mktemp("service") / "misbehaving.py"
     path.write_text(SERVICE)
     running: dict[str, ServerProcess] = {}

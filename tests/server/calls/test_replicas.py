@@ -1,4 +1,6 @@
-"""Replicas, seen through real servers: what they take, what they are told to have, and what they wait for."""
+"""Replicas, seen through real servers: what they take, what they are told to have, and what they
+wait for.
+"""
 
 from __future__ import annotations
 

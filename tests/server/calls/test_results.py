@@ -1,4 +1,6 @@
-"""`Service(check_results=True)`: what a handler returns or yields is what its annotation says, or an error of the call."""
+"""`Service(check_results=True)`: what a handler returns or yields is what its annotation says, or
+an error of the call.
+"""
 
 from __future__ import annotations
 

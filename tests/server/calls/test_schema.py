@@ -1,4 +1,6 @@
-"""What `describe` tells programs of each method: JSON Schema, by which what is sent and answered is valid."""
+"""What `describe` tells programs of each method: JSON Schema, by which what is sent and answered is
+valid.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Arguments that stream at the server's bounds: what they hold counts, and what is too much ends its own call."""
+"""Arguments that stream at the server's bounds: what they hold counts, and what is too much ends
+its own call.
+"""
 
 from __future__ import annotations
 

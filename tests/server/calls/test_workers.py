@@ -47,7 +47,8 @@ def test_work_never_waits_for_other_work_while_a_thread_may_be_started() -> None
             done = threading.Event()
             pool.submit(done.set)
             assert done.wait(DEADLINE)
-        # One thread is free, and is given what lasts; what comes next, before that thread may have said so, needs another.
+        # One thread is free, and is given what lasts; what comes next, before that thread may have
+        # said so, needs another.
         done = threading.Event()
         pool.submit(gate.wait)
         pool.submit(done.set)

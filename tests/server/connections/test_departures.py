@@ -17,7 +17,9 @@ NOTES = 300
 def test_one_way_calls_of_a_client_that_has_left_before_they_were_read_are_run(
     start_server, connected, backend
 ):
-    """The news of the departure may be read before the last of what was said: a turn of the loop takes but so many messages."""
+    """The news of the departure may be read before the last of what was said: a turn of the loop
+    takes but so many messages.
+    """
     server = start_server(backend)
     client, leaving = connected(server.endpoint), connected(server.endpoint)
     leaving.call("ringback.ping")

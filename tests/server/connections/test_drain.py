@@ -1,4 +1,6 @@
-"""SIGTERM: what was accepted is answered, what comes later is refused, and the exit status tells how it went."""
+"""SIGTERM: what was accepted is answered, what comes later is refused, and the exit status tells
+how it went.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a handler leaves behind or shares with others harms none of them: timeouts, tasks, futures, a loop that it stops."""
+"""What a handler leaves behind or shares with others harms none of them: timeouts, tasks, futures,
+a loop that it stops.
+"""
 
 from __future__ import annotations
 

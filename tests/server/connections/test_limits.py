@@ -172,7 +172,8 @@ def ended(connection: socket.socket) -> bool:
 
 def turned_away(endpoint: str) -> bool:
     """Whether the server ends a new connection in time."""
-    # A server may be faster than this process: then `connect` reports the reset (EPIPE, ECONNRESET).
+    # A server may be faster than this process: then `connect` reports the reset (EPIPE,
+    # ECONNRESET).
     with (
         suppress(BrokenPipeError, ConnectionResetError),
         by_hand(endpoint, handshake=False) as late,

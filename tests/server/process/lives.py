@@ -1,4 +1,6 @@
-"""`python lives.py BACKEND`: lives of one embedded server, good and failed ones; prints what each was like and left behind."""
+"""`python lives.py BACKEND`: lives of one embedded server, good and failed ones; prints what each
+was like and left behind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The wall clock is nobody's to trust: it is set back, as time servers and resumed virtual machines do, and calls go on."""
+"""The wall clock is nobody's to trust: it is set back, as time servers and resumed virtual machines
+do, and calls go on.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from raw import Dealer, args
 from ringback import errors
 from ringback.protocol.messages import Call
 
-# Runs in the server before anything is imported: each look at the wall clock shows an earlier time than the one before.
+# Runs in the server before anything is imported: each look at the wall clock shows an earlier time
+# than the one before.
 BACKWARDS = """
 import itertools, time
 looks, begun = itertools.count(), time.time()

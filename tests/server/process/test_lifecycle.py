@@ -1,4 +1,6 @@
-"""An embedded server is started, ended, and started again, and leaves nothing behind, whether its start failed or not."""
+"""An embedded server is started, ended, and started again, and leaves nothing behind, whether its
+start failed or not.
+"""
 
 from __future__ import annotations
 

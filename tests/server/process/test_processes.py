@@ -179,7 +179,10 @@ def test_a_port_in_use_is_refused(start, run_program, tmp_path):
     words = (f"{tmp_path}/many.py:service", "--processes", "2", "--bind", server.endpoint)
     assert run(run_program, *words) == (
         3,
-        f"ringback: {server.endpoint} is in use: stop the program there, or --bind another endpoint\n",
+        (
+            f"ringback: {server.endpoint} is in use: stop the program there, or --bind another "
+            f"endpoint\n"
+        ),
     )
 
 
@@ -224,7 +227,8 @@ def test_the_processes_run_as_their_supervisor_does(tmp_path, start_server, back
         "import sys, ringback\n"
         "service = ringback.Service('flagged')\n"
         "@service.method\n"
-        "def options() -> list: return [sys.flags.optimize, sys.flags.dev_mode, 'error' in sys.warnoptions]\n"
+        "def options() -> list: return [sys.flags.optimize, sys.flags.dev_mode, 'error' in "
+        "sys.warnoptions]\n"
     )
     options = ("-O", "-X", "dev", "-W", "error")
     server = start_server(backend, "service", "--processes", "1", path=path, python=options)
@@ -232,7 +236,8 @@ def test_the_processes_run_as_their_supervisor_does(tmp_path, start_server, back
     assert server.stop() == 0
 
 
-# Runs a command as the first process of a container is run: it gets the children of those that have ended.
+# Runs a command as the first process of a container is run: it gets the children of those that have
+# ended.
 AS_INIT = """
 import ctypes, os, sys
 

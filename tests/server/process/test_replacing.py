@@ -1,4 +1,6 @@
-"""Servers that end, or are replaced, by themselves: after many calls, and when their source changes. No call fails meanwhile."""
+"""Servers that end, or are replaced, by themselves: after many calls, and when their source
+changes. No call fails meanwhile.
+"""
 
 from __future__ import annotations
 

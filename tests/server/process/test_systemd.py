@@ -1,4 +1,6 @@
-"""A server under a service manager: what it tells it on a real datagram socket, and the sockets that it takes over."""
+"""A server under a service manager: what it tells it on a real datagram socket, and the sockets
+that it takes over.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ import ringback
 from processes import SOON, ServerProcess
 from ringback import errors
 
-# A service manager, which hands over listening sockets and becomes the server: `python -c GIVER FAMILY... -- COMMAND`.
+# A service manager, which hands over listening sockets and becomes the server: `python -c GIVER
+# FAMILY... -- COMMAND`.
 GIVER = """
 import fcntl, os, socket, sys
 split = sys.argv.index("--")

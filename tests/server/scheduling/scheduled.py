@@ -1,4 +1,6 @@
-"""The service of the tests of scheduling: handlers that tell how many of them ran at once, and in what order they began."""
+"""The service of the tests of scheduling: handlers that tell how many of them ran at once, and in
+what order they began.
+"""
 
 from __future__ import annotations
 

@@ -31,9 +31,11 @@ class Call:
 
 
 class Simulated:
-    """A server that does so many calls at full speed, and beyond that shares its speed among all that run.
+    """A server that does so many calls at full speed, and beyond that shares its speed among all
+    that run.
 
-    Arrivals are Poisson; each call has `timeout` seconds. `good` are those that ended in their time.
+    Arrivals are Poisson; each call has `timeout` seconds. `good` are those that ended in their
+    time.
     """
 
     def __init__(

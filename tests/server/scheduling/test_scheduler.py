@@ -427,7 +427,9 @@ class AnyCourse(RuleBasedStateMachine):
                 self.turns.pop(own, None)
 
     def startable(self) -> list[Call]:
-        """What waits, is wanted, has all that it needs free, and needs nothing that a call before it may have claimed."""
+        """What waits, is wanted, has all that it needs free, and needs nothing that a call before
+        it may have claimed.
+        """
         claimed = {
             resource
             for call in self.waits
@@ -464,7 +466,9 @@ class AnyCourse(RuleBasedStateMachine):
         return min(line, key=place) is call
 
     def age(self, call: Call) -> int:
-        """The interval since when it ages: that in which it came, or in which its client last had a turn before it."""
+        """The interval since when it ages: that in which it came, or in which its client last had a
+        turn before it.
+        """
         last = self.turns.get((call.queue, call.session), 0.0)
         return floor(max(call.came, last) / AGING)
 

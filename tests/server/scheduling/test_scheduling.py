@@ -1,4 +1,6 @@
-"""What runs when, seen through real servers: priorities, resources, limits, and what is told of them."""
+"""What runs when, seen through real servers: priorities, resources, limits, and what is told of
+them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a user of the blocking client writes with the module of `ringback stubs`. A line that a type checker has to refuse ends with
+"""What a user of the blocking client writes with the module of `ringback stubs`. A line that a type
+checker has to refuse ends with
 `# wrong`."""
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a user of the asyncio client writes. A line that a type checker has to refuse ends with `# wrong`."""
+"""What a user of the asyncio client writes.
+
+A line that a type checker has to refuse ends with `# wrong`.
+"""
 
 from __future__ import annotations
 
