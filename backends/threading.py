@@ -373,9 +373,8 @@ class ThreadingLoop(BlockingLoop):
 
     def is_entered(self) -> bool:
         """Whether this call came from within a call that uses this loop, in the same thread."""
-        return self.is_turning() or (
-            threading.get_ident() in self.waiting and not self.lock._is_owned()
-        )  # type: ignore[attr-defined]
+        owned = self.lock._is_owned  # type: ignore[attr-defined]
+        return self.is_turning() or (threading.get_ident() in self.waiting and not owned())
 
     def end_turn(self) -> None:
         """Run the queued callbacks, then interrupt a polling driver if it has work or is done.

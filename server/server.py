@@ -69,9 +69,9 @@ class Server:
 
     def __new__(cls, *args: Any, backend: str = "asyncio", **kwargs: Any) -> Server:  # noqa: ARG004
         service = backends.load(backend).service
-        return object.__new__(
-            cls if service is None or issubclass(cls, service) else _both(cls, service)
-        )  # type: ignore[arg-type]
+        if service is not None and not issubclass(cls, service):
+            cls = _both(cls, service)  # type: ignore[arg-type]
+        return object.__new__(cls)
 
     def __init__(
         self,

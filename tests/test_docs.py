@@ -220,6 +220,21 @@ def test_every_link_of_the_pages_leads_to_a_file():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_verdict_of_the_readme_is_of_cells_that_a_comparison_measures() -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "ringback", "compare", "--list"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    defaults = dict(re.findall(r"^  \*\+? +([\w-]+) +(.*?);", listed, re.MULTILINE))
+    text = (ROOT / "README.md").read_text()
+    cells = re.findall(r"^([\w-]+), (?:request-reply|fire-and-callback): ", text, re.MULTILINE)
+    assert len(cells) == 6
+    assert set(cells) <= defaults.keys()
+    assert f"echo: {defaults['echo']}" in text
+
+
 def test_the_commands_of_the_readme_are_targets_of_the_makefile():
     if shutil.which("make") is None:
         pytest.skip("there is no make")

@@ -219,6 +219,8 @@ class Supervisor:
 
     def _reported(self, worker: Worker) -> None:
         assert worker.source is not None
+        if self._workers.get(worker.pid) is not worker:
+            return  # reaped after the same wait, which closed its socket
         if not worker.source.receive():
             self._selector.unregister(worker.source.socket)
 
@@ -267,12 +269,10 @@ class Supervisor:
             if status >= 0
             else f"was killed by {signal.Signals(-status).name}"
         )
-        log.log(
-            logging.INFO if worker.leaving and status == 0 else logging.ERROR,
-            "process %d %s",
-            worker.pid,
-            how,
-        )
+        # Before a process serves, SIGTERM ends it as it would any program.
+        expected = (0,) if worker.ready_since is not None else (0, -signal.SIGTERM)
+        level = logging.INFO if worker.leaving and status in expected else logging.ERROR
+        log.log(level, "process %d %s", worker.pid, how)
         if self._stopping:
             # A replacement that never served owes no reply.
             if worker.ready_since is not None or not self._serving:

@@ -147,6 +147,16 @@ def test_a_successor_that_does_not_start_leaves_the_old_ones_serving(start, conn
     assert server.stop() == 0
 
 
+def test_the_end_of_a_successor_that_is_starting_is_no_error(start, tmp_path):
+    server = start()
+    (tmp_path / "many.py").write_text("import time\ntime.sleep(60)")
+    server.send_signal(signal.SIGHUP)
+    eventually(lambda: server.log.count(" started") == 3)
+    assert server.stop() == 0
+    assert "killed by SIGTERM" in server.log
+    assert " ERROR " not in server.log
+
+
 def test_processes_whose_supervisor_is_killed_end(start, connected):
     server = start()
     pids = {pid for pid, _ in seen(server, connected)}
