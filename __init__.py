@@ -1,4 +1,5 @@
 """ringback: RPC for Python over ZeroMQ, on the event loop and in the call style you choose.
+
     import ringback
 
     service = ringback.Service("calc")

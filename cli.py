@@ -61,7 +61,8 @@ app.add_typer(keys, name="keys")
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    0 is success; 1 failure, with one line on standard error; 2 a usage error; 3 a server that did
-    not start; 130 Ctrl-C.
+    0: success. 1: failure, with one line on standard error. 2: usage error. 3: the server did not
+    start, or a condition of --fail-if is met. 4: such a condition is undecided, or the self-check
+    failed. 130: Ctrl-C.
     """
     return run_command(app, args)

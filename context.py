@@ -19,6 +19,7 @@ class CurrentCall:
     - `method`: the method's name.
     - `deadline`: seconds of `time.monotonic()`; None if the caller set no limit.
     - `metadata`: the caller's `options(metadata=...)`.
+    - `priority`: the priority that the caller asked for.
     - `peer`: the client's address and instance, or only its instance if there is no address.
     - `user`: name of the client's key, which the client has proved to hold; "" without CURVE, and
       where the server admits any key.

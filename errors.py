@@ -84,8 +84,9 @@ class Cancelled(CallError):
 class Unavailable(CallError, ConnectionError):
     """No server can answer, or the connection to it was lost.
 
-    `started` says whether the handler began: True, False, or None if that is unknown. Only a call
-    with `started=False` is safe to send again for any method.
+    `started` says whether the handler began: True, False, or None if that is unknown. If it
+    is False, any call may be sent again; otherwise only calls of methods that are `idempotent`,
+    `readonly` or `once`.
     """
 
     code = "UNAVAILABLE"
@@ -147,7 +148,7 @@ class ProtocolError(CallError):
 
 
 class UsageError(Exception):
-    """ringback cannot do what was requested: a wrong target, endpoint, option, or a missing
+    """ringback cannot do what was requested: a wrong target, endpoint or option, or a missing
     library.
 
     It is not the outcome of a call. The command line prints it as one line.

@@ -226,7 +226,7 @@ class UntypedOptions(TypedDict, total=False):
     session: Annotated[
         bool | Mapping[str, int] | None,
         Option(
-            "Reject replies older than this client has seen; or another client's `versions`",
+            "True: read no data older than seen, through gateways too; or another's `versions`",
             fits=lambda value: value is None or isinstance(value, bool) or _is_versions(value),
             wanted="True, False, or the versions of another client",
         ),

@@ -1,8 +1,8 @@
 """The blocking client, for any number of threads at once.
 
 A thread that waits for a reply also reads the sockets. While fired calls are in flight, a thread of
-the client reads; another one runs the callbacks. Code that touches the core holds the loop's lock;
-only adding calls to those gathered does not.
+the client reads; another one runs the callbacks. All code that uses the core holds the loop's
+lock, except that a thread may append to `core.gathered` without it.
 """
 
 from __future__ import annotations

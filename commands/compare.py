@@ -117,7 +117,7 @@ def report(
         str | None,
         typer.Argument(
             metavar="[NEWER]",
-            help="Later runs to compare with the first; at least three of each show a difference",
+            help="Later runs to compare with FILE; a difference needs at least three runs of each",
         ),
     ] = None,
 ) -> None:

@@ -95,7 +95,7 @@ def _run(endpoint: str, timeout: float, keys: ClientKeys | None) -> int:
         return fail(f"{error.code}: {error}")
     except KeyboardInterrupt:
         return 130
-    say(printable(f"ringback: {service} at {endpoint} takes calls"))
+    say(printable(f"ringback: {service} at {endpoint} accepts calls"))
     return 0
 
 

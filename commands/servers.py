@@ -59,7 +59,7 @@ def health(
 ) -> None:
     """Check that a server accepts calls, for probes.
 
-    The exit status is 0 if it does, 1 if there is no server, or it is silent or shutting down.
+    The exit status is 0 if it does, 1 if no server answers in time or it is shutting down.
     """
     from ..security.curve import ClientKeys
     from .health import run

@@ -155,7 +155,7 @@ def _refused(why: str) -> msgspec.ValidationError:
 
 
 class Chosen(enum.Enum):
-    """Who chooses the types of the keys, by the annotation."""
+    """The party that chooses the types of map keys."""
 
     BY_SENDER = enum.auto()  # the annotation contains Any
     BY_AUTHOR = enum.auto()  # the annotation asks for arrays as keys
@@ -176,7 +176,7 @@ _PLAIN = (inspect.AnyType, inspect.CustomType)
 
 
 def keys_chosen(kind: Any) -> Chosen:
-    """Who chooses the types of keys in values of that type.
+    """The party that chooses the types of map keys in values of that type.
 
     Raises TypeError for a type that values cannot be decoded as.
     """

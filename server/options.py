@@ -252,7 +252,9 @@ class ServingOptions(LimitOptions, SchedulingOptions, total=False):
     ]
     access: Annotated[
         str | os.PathLike[str] | None,
-        _security("TOML file of access rules; every other call is denied", metavar="FILE"),
+        _security(
+            "TOML file of access rules; calls that no rule allows are denied", metavar="FILE"
+        ),
     ]
     rate: Annotated[
         float | None,

@@ -425,7 +425,8 @@ class Server:
         assert self._core is not None
         try:
             if self._state is not None and self.service.caches:
-                # A replica learns of them from its own data, so that it recomputes from new data.
+                # A replica reads invalidations from its own copy, so that it recomputes a result
+                # from data at least as new.
                 self._invalidations = Invalidations(
                     self._state, self.service.name, self.service.forget, told_to=self._source
                 )

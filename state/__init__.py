@@ -1,6 +1,7 @@
 """Consistent state under concurrent calls.
 
 Versioned data, transactions, locks with fencing tokens, idempotency keys and caching:
+
     state = ringback.open_state("sqlite:///shop.db")
     with state.lock("stock") as lock:
         state.put("stock/9", 41, fence=lock)

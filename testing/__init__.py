@@ -1,4 +1,5 @@
 """Test helpers for services: a server with a client, and a call context without a server.
+
     from ringback.testing import serving
 
     def test_add():

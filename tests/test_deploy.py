@@ -103,7 +103,7 @@ class Health:
     def takes_calls(self, service: str, endpoint: str) -> bool:
         return (self.status, self.out, self.err) == (
             0,
-            f"ringback: {service} at {endpoint} takes calls\n",
+            f"ringback: {service} at {endpoint} accepts calls\n",
             "",
         )
 

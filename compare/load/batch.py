@@ -13,7 +13,7 @@ from ..results import Consistency
 from ..scenario import Ended, Script
 from ..workloads.table import Workload
 from .callers import Caller, TimeInFlight
-from .plan import Cell, LoadPlan
+from .plan import LoadPlan, SlicePlan
 from .sample import Sample, Timed
 
 # Seconds after the window's end in which its due calls may still be sent, as timers wake late.
@@ -37,7 +37,7 @@ class Batch:
     """The callers of one slice and, in an open loop, its arrivals. Created when the slice
     begins."""
 
-    def __init__(self, plan: LoadPlan, cell: Cell, workload: Workload) -> None:
+    def __init__(self, plan: LoadPlan, cell: SlicePlan, workload: Workload) -> None:
         self.cell = cell
         self.workload = workload
         self.began = monotonic()

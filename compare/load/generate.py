@@ -21,7 +21,7 @@ from ..scenario import load as load_scenario
 from ..workloads.table import WORKLOADS, Workload
 from . import drive, raw
 from .batch import Batch
-from .plan import RAW, Cell, LoadPlan
+from .plan import RAW, LoadPlan, SlicePlan
 
 Measure = Callable[[Sequence[Any], Batch], Awaitable[None]]
 
@@ -56,7 +56,7 @@ def _loop(client: str) -> drive.ClientLoop:
 async def _measure_all(plan: LoadPlan, measure: Measure) -> None:
     connect, close = _client(plan)
     own = _scenario(plan.scenario) if plan.scenario else None
-    decode = msgspec.json.Decoder(Cell).decode
+    decode = msgspec.json.Decoder(SlicePlan).decode
     connected: dict[str, list[Any]] = {}
     _say(b'"ready"')
     try:
@@ -75,7 +75,7 @@ async def _measure_all(plan: LoadPlan, measure: Measure) -> None:
             await _settled(close(client))
 
 
-def _client(plan: LoadPlan) -> tuple[Callable[[Cell], Any], Callable[[Any], Any]]:
+def _client(plan: LoadPlan) -> tuple[Callable[[SlicePlan], Any], Callable[[Any], Any]]:
     """Functions that create a client of a cell's server, and close it."""
     if plan.client == RAW:
         return lambda cell: raw.Raw(cell.endpoint), raw.Raw.close
@@ -85,7 +85,7 @@ def _client(plan: LoadPlan) -> tuple[Callable[[Cell], Any], Callable[[Any], Any]
     connect = clients.load(plan.client)
     bounds = {"timeout": plan.timeout, "max_in_flight": plan.max_in_flight}
 
-    def made(cell: Cell) -> Any:
+    def made(cell: SlicePlan) -> Any:
         return connect(cell.endpoint, transport=cell.transport or None, **bounds)
 
     return made, lambda client: client.close(now=True)

@@ -1,5 +1,5 @@
 """Messages from the parent to a load generator, JSON lines on its standard input: a `LoadPlan`,
-then `Cell`s.
+then `SlicePlan`s.
 
 The generator answers the plan with the line `ready`, and a cell with a `sample.Sample`.
 """
@@ -74,7 +74,7 @@ class OfferedLoad(NamedTuple):
         return self.rate is not None
 
 
-class Cell(msgspec.Struct, frozen=True):
+class SlicePlan(msgspec.Struct, frozen=True):
     """One slice with the server at `endpoint`, which begins when the generator reads it.
 
     `transport` is the client's; empty for the default. Its scripts get numbers from `first` on,

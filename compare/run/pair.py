@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..load.plan import Cell, LoadPlan, OfferedLoad
+from ..load.plan import LoadPlan, OfferedLoad, SlicePlan
 from ..load.sample import Sample
 from ..results import Cpu, Memory
 from ..workloads import numbers
@@ -152,7 +152,7 @@ class Generator(Child):
             self.line(self._owed + self.plan.timeout)
             self._owed = 0.0
 
-    def ask(self, cell: Cell) -> None:
+    def ask(self, cell: SlicePlan) -> None:
         self.say(msgspec.json.encode(cell))
         self._owed = cell.load.warmup + cell.load.window + self.plan.timeout + START_SECONDS
 
@@ -181,7 +181,7 @@ class Pair:
     def begin(self, load: OfferedLoad) -> None:
         """Begin a slice. Raises ChildFailed if either process has ended."""
         first = next(_measurements) * numbers.EACH
-        cell = Cell(load, self.server.endpoint, first, self.server.transport)
+        cell = SlicePlan(load, self.server.endpoint, first, self.server.transport)
         with self._explained():
             self.generator.settle()
             before = self._snapshot()

@@ -395,8 +395,8 @@ class Dispatcher:
                 over = True
                 behind = call_off()
                 text = (
-                    f"this replica is {behind:,} short of version {version:,}, which the caller "
-                    f"has seen"
+                    f"this replica is {behind:,} versions behind version {version:,}, "
+                    "which the caller has seen"
                 )
                 self.active.refuse(call, errors.Unavailable(text, started=False))
 

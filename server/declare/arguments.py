@@ -108,7 +108,8 @@ class Arguments:
                     "msgspec.Struct, a TypedDict, a pydantic model, or types that these can hold"
                 )
         choices = {keys_chosen(kind) for kind in self.types.values()}
-        # Who chooses the types of map keys, over all arguments (for the hash-collision guard).
+        # The party that chooses the types of map keys, over all arguments (for the hash-collision
+        # guard).
         self.keys = Chosen.BY_AUTHOR if Chosen.BY_AUTHOR in choices else Chosen.BY_SENDER
         self._wary = Chosen.BY_SENDER in choices
         # Decodes as many positional arguments as parameters; raises any exception for other input.

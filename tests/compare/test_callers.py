@@ -20,7 +20,13 @@ from ringback.compare.load.batch import Batch, arrivals
 from ringback.compare.load.callers import Caller, TimeInFlight
 from ringback.compare.load.firing import Firing
 from ringback.compare.load.loop_blocking import run
-from ringback.compare.load.plan import FIRE_AND_CALLBACK, REQUEST_REPLY, Cell, LoadPlan, OfferedLoad
+from ringback.compare.load.plan import (
+    FIRE_AND_CALLBACK,
+    REQUEST_REPLY,
+    LoadPlan,
+    OfferedLoad,
+    SlicePlan,
+)
 from ringback.compare.results import Consistency
 from ringback.compare.scenario import Call, Ended, Script, call
 from ringback.compare.workloads.handlers import cpu
@@ -91,7 +97,7 @@ def caller(
 def batch(window: float, callers: int = 1, style: str = REQUEST_REPLY, **load: Any) -> Batch:
     """The callers of a slice that begins now; of an open loop, whose calls are due at even times."""
     made = OfferedLoad("echo", style, callers, load.pop("warmup", 0.0), window, **load)
-    found = Batch(PLAN, Cell(made, "tcp://127.0.0.1:1"), WORKLOADS["echo"])
+    found = Batch(PLAN, SlicePlan(made, "tcp://127.0.0.1:1"), WORKLOADS["echo"])
     found.dues = [
         found.began + number / (made.rate or 1.0)
         for number in range(len(found.dues) and int(window))
@@ -178,7 +184,7 @@ def test_in_a_stride_only_one_call_is_timed_and_all_are_counted() -> None:
 
 
 def test_scripts_are_given_numbers_from_the_cells_first_on() -> None:
-    cell = Cell(
+    cell = SlicePlan(
         OfferedLoad("stream", REQUEST_REPLY, 3, 0.0, 0.0, seed=2**40),
         "tcp://127.0.0.1:1",
         first=7 << 32,
@@ -383,7 +389,7 @@ def test_what_a_check_finds_at_the_end_is_in_the_sample(found: Any, wrong: int, 
             raise found
         return found
 
-    cell = Cell(OfferedLoad("echo", REQUEST_REPLY, 1, 0.0, 60.0), "tcp://127.0.0.1:1")
+    cell = SlicePlan(OfferedLoad("echo", REQUEST_REPLY, 1, 0.0, 60.0), "tcp://127.0.0.1:1")
     made = Batch(PLAN, cell, WORKLOADS["echo"]._replace(check=check))
     with pytest.raises(Enough):
         call_all(answers(..., b"wrong", errors.Unavailable(), ...), made.callers[0])

@@ -24,9 +24,9 @@ from ringback.compare.load.plan import (
     RAW,
     REQUEST_REPLY,
     STYLES,
-    Cell,
     LoadPlan,
     OfferedLoad,
+    SlicePlan,
 )
 from ringback.compare.load.sample import Sample
 from ringback.compare.run import observe, pair
@@ -193,7 +193,7 @@ def test_a_generator_counts_the_lies_and_the_errors_of_a_server(client: str) -> 
 
 def measured(generator: Generator, load: OfferedLoad, endpoint: str) -> Sample:
     """What came of a slice."""
-    generator.ask(Cell(load, endpoint))
+    generator.ask(SlicePlan(load, endpoint))
     return generator.answer(generator)
 
 
@@ -289,7 +289,7 @@ def test_without_a_client_a_lost_server_costs_its_own_calls_alone(
 
         dies.start()
         for endpoint in (lost, null.endpoint):
-            asked = Cell(OfferedLoad("echo", FIRE_AND_CALLBACK, 8, 0.0, 0.3), endpoint)
+            asked = SlicePlan(OfferedLoad("echo", FIRE_AND_CALLBACK, 8, 0.0, 0.3), endpoint)
             batch = Batch(plan(RAW, timeout=0.1), asked, WORKLOADS["echo"])
             client = raw.Raw(endpoint)
             batch.starts()
@@ -321,10 +321,10 @@ def test_without_a_client_a_server_that_does_not_welcome_is_an_error(
 def test_every_measurement_has_numbers_of_its_own_that_fit_64_bits(
     null: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells: list[Cell] = []
+    cells: list[SlicePlan] = []
     ask = Generator.ask
 
-    def begun(self: Generator, asked: Cell) -> None:
+    def begun(self: Generator, asked: SlicePlan) -> None:
         cells.append(asked)
         ask(self, asked)
 

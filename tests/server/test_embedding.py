@@ -374,7 +374,7 @@ def test_port_0_is_any_free_port_and_the_real_one_is_told(host: str) -> None:
 def test_before_the_start_there_is_no_endpoint() -> None:
     server = ringback.Server(calc(), ANY, backend="threading")
     assert server.endpoints == []
-    with pytest.raises(RuntimeError, match="not been started"):
+    with pytest.raises(RuntimeError, match="no endpoint yet: start it first"):
         _ = server.endpoint
 
 

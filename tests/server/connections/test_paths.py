@@ -38,7 +38,7 @@ def _occupied(home: Path) -> dict[str, str]:
         "barred": "barred.lock is not a usable lock file",
         "nosuch/s": "No such file or directory",
         "file/s": "Not a directory",
-        "x" * 107: "the system takes 107",
+        "x" * 107: "use one of at most 107 bytes",
     }
 
 
