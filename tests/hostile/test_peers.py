@@ -651,6 +651,6 @@ def test_who_never_says_hello_is_cut_off(start_server, connected, backend):
             with suppress(ConnectionError):
                 while connection.recv(4096):
                     pass
-    assert server.logged("said nothing for")
+    assert server.logged("sent nothing for")
     assert other.call("add", 1, 2) == 3
     assert server.stop() == 0
