@@ -11,7 +11,7 @@ import time
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
@@ -124,14 +124,10 @@ class ActiveCalls:
         # Arguments may be large, and the heap of deadlines keeps the call for a while.
         call.args, call.kwargs = (), {}
         call.context = None  # breaks a cycle: the context refers to the call
-        now = self.now
         if ran:
-            statistics = call.served.statistics
-            statistics.calls += 1
-            if not now:
-                statistics.took(time.monotonic() - call.came)
-        if not now:
-            now = self.now = time.monotonic()
+            call.served.statistics.calls += 1
+            self.timed(call.served.statistics, call.came)
+        now = self.now = self.now or time.monotonic()
         if call.held:
             # (The running time of a failed or cancelled call is not typical.)
             self.launcher.ended(call, now, ran=ran and error is None)
@@ -158,15 +154,7 @@ class ActiveCalls:
         now: float,
     ) -> None:
         """Finish an inline call that raised, or whose result is not plain or is too large."""
-        context = copy_context()
-        call = Invocation(
-            self, session, message.id, served, (), {}, None, message.options, now, context
-        )
-        session.calls[message.id] = call
-        self.in_flight.hold(session.quota)  # it has run, so it cannot be refused
-        if self.observer.active:
-            self.observer.begun(call)
-        call.returned(result, failure)
+        self._ran(session, message, served, now, copy_context()).returned(result, failure)
 
     def fail(self, call: Invocation | BatchedCall, error: BaseException) -> None:
         """Reply with an error, unless the call has ended."""
@@ -203,12 +191,25 @@ class ActiveCalls:
         came: float,
     ) -> None:
         """Finish a call of a map with the outcome of the future that its handler returned."""
-        call = Invocation(self, session, message.id, served, (), {}, None, message.options, came)
+        self._ran(session, message, served, came).follow(future)
+
+    def _ran(
+        self,
+        session: Session,
+        message: Call,
+        served: ServedMethod,
+        came: float,
+        context: Context | None = None,
+    ) -> Invocation:
+        """An Invocation for a call whose handler has run, and which waits for its outcome."""
+        call = Invocation(
+            self, session, message.id, served, (), {}, None, message.options, came, context
+        )
         session.calls[message.id] = call
-        self.in_flight.hold(session.quota)
+        self.in_flight.hold(session.quota)  # it has run, so it cannot be refused
         if self.observer.active:
             self.observer.begun(call)
-        call.follow(future)
+        return call
 
     def failure_of(self, call: Invocation, error: BaseException) -> Failure:
         """The Failure that reports an error of a map's call to the client."""
@@ -240,15 +241,11 @@ class ActiveCalls:
                 error = unsendable
         return None, error
 
-    def timed(self, statistics: MethodStatistics, came: float) -> float:
-        """Record the response time of a call that came at `came`, if it is the turn's first to end.
-
-        Returns the time at which this turn's calls end.
-        """
+    def timed(self, statistics: MethodStatistics, came: float) -> None:
+        """Record the response time of a call, if it is the first to end in this turn."""
         if not self.now:
             self.now = time.monotonic()
             statistics.took(self.now - came)
-        return self.now
 
     def complain(self, call: Invocation | BatchedCall, what: str, error: BaseException) -> None:
         """Log an error of the service's own code, with its traceback."""
@@ -306,9 +303,7 @@ class ActiveCalls:
 
     def admits(self, call: Invocation) -> bool:
         """Whether a background call, which has no client, may run. If so, counts it in flight."""
-        if self._machine.phase is not Phase.SERVING or self.in_flight.admit(
-            call.session.quota, call.memory
-        ):
+        if not self.serving or self.in_flight.admit(call.session.quota, call.memory):
             return False
         if call.deadline is not None and not call.method.inline:
             self.expire_at(call.deadline, call)

@@ -18,7 +18,7 @@ from ...interceptors import Interception
 from ...protocol.bounds import FRAME_BYTES
 from ...protocol.collisions import FEW_BYTES
 from ...protocol.messages import Call, MethodFlags, Notify, Reply
-from ...protocol.server import Phase, ServerMachine, Session
+from ...protocol.server import ServerMachine, Session
 from ...protocol.values import Unpacker, pack
 from ...runtime import forks
 from ...state.store import State
@@ -62,7 +62,6 @@ class Dispatcher:
         visible: Callable[[Session], Mapping[str, MethodFlags] | None] | None = None,
         tracing: Tracing | None = None,
     ) -> None:
-        self._machine = machine
         self._in_flight = machine.in_flight
         self._interceptors = service.interceptors
         self._versions = ServiceVersions(service.name, state)
@@ -256,35 +255,25 @@ class Dispatcher:
         run: KeyedRun | None,
     ) -> None:
         method = served.method
+        error: errors.CallError | None = None
         if method.is_stream is not (message.credit > 0):
-            use = (
-                "a stream: use client.stream"
-                if method.is_stream
-                else "not a stream: use client.call"
-            )
-            self.refusals.refuse(
-                session, message, errors.FailedPrecondition(f"{method.name} is {use}")
-            )
-            return
-        if len(inputs) > 1:
+            use = "a stream: use client.stream"
+            if not method.is_stream:
+                use = "not a stream: use client.call"
+            error = errors.FailedPrecondition(f"{method.name} is {use}")
+        elif len(inputs) > 1:
             error = errors.InvalidArgument(f"{method.name}: only one argument may be a stream")
-            self.refusals.refuse(session, message, error)
-            return
-        if inputs and session.client is not session:
-            error = errors.InvalidArgument(
-                f"{method.name}: one of many calls takes no stream as an argument"
-            )
-            self.refusals.refuse(session, message, error)
-            return
-        if inputs and served.executor is not None:
-            error = errors.InvalidArgument(
-                f"{method.name}: it runs in another process, which cannot receive a stream"
-            )
-            self.refusals.refuse(session, message, error)
-            return
-        if served.never:
+        elif inputs and session.client is not session:
+            text = f"{method.name}: one of many calls takes no stream as an argument"
+            error = errors.InvalidArgument(text)
+        elif inputs and served.executor is not None:
+            text = f"{method.name}: it runs in another process, which cannot receive a stream"
+            error = errors.InvalidArgument(text)
+        elif served.never:
             text = f"{method.name} can never run here: {served.never}"
-            self.refusals.refuse(session, message, errors.FailedPrecondition(text))
+            error = errors.FailedPrecondition(text)
+        if error is not None:
+            self.refusals.refuse(session, message, error)
             return
         active = self.active
         kind: Callable[..., Invocation] = StreamInvocation if method.is_stream else Invocation
@@ -305,7 +294,7 @@ class Dispatcher:
         if self._observer.active:
             self._observer.begun(call)
         if deadline is not None and not method.inline:
-            self.active.expire_at(deadline, call)
+            active.expire_at(deadline, call)
         if method.is_stream:
             call.credit(message.credit)
         if inputs:
@@ -337,7 +326,7 @@ class Dispatcher:
             why = "it is a stream"
         elif inputs:
             why = "a one-way call cannot carry a stream"
-        elif self._machine.phase is not Phase.SERVING:
+        elif not self.active.serving:
             why = "the server is shutting down"
         why = why or self._in_flight.admit(session.quota, taken)
         if why:

@@ -120,6 +120,7 @@ class BatchHost(CallHost, Protocol):
     """The server's interface for batches, to be used on the serving loop."""
 
     in_flight: InFlight
+    now: float  # time at which this turn's calls end; 0 until the first one ends
     observer: Any  # a CallObserver
     watch: WorkerWatch
 
@@ -132,11 +133,8 @@ class BatchHost(CallHost, Protocol):
     def tell(self, session: Session) -> None:
         """Report that a session may have messages to send."""
 
-    def timed(self, statistics: MethodStatistics, came: float) -> float:
-        """Record the response time of a call that came at `came`, if it is the turn's first to end.
-
-        Returns the time at which this turn's calls end.
-        """
+    def timed(self, statistics: MethodStatistics, came: float) -> None:
+        """Record the response time of a call, if it is the first to end in this turn."""
 
 
 class WorkerBatch(Invocation):
@@ -421,4 +419,5 @@ class WorkerBatch(Invocation):
         self.ended = True
         self.context = self.handle = None
         if self.held:
-            self.host.launcher.ended(self, time.monotonic(), ran=self.count > 0)
+            now = self.host.now or time.monotonic()
+            self.host.launcher.ended(self, now, ran=self.count > 0)
