@@ -164,7 +164,8 @@ class Supervisor:
             self._start(0)  # the others once it serves: they would fail for the same reason
             while self._workers or not self._stopping:
                 for key, _ in self._selector.select(self._seconds_to_wait()):
-                    key.data()
+                    if self._selector.get_map().get(key.fd) is key:  # else an earlier one removed it
+                        key.data()
                 self._run_timers()
         finally:
             for worker in self._workers.values():
@@ -219,8 +220,6 @@ class Supervisor:
 
     def _reported(self, worker: Worker) -> None:
         assert worker.source is not None
-        if self._workers.get(worker.pid) is not worker:
-            return  # reaped after the same wait, which closed its socket
         if not worker.source.receive():
             self._selector.unregister(worker.source.socket)
 
