@@ -163,10 +163,7 @@ class MapCalls:
                 at for at, outcome in enumerate(outcomes) if self._may_go_elsewhere(part, outcome)
             ]
             self._left += len(again)
-            for at in again:
-                self._context.copy().run(
-                    self._send_singly, part.place + at, part.rows[at : at + 1], part.deadline
-                )
+            self._repeat(part, again)
         if not self._left:
             self._end()
 
@@ -188,12 +185,17 @@ class MapCalls:
         self._parts.discard(part)
         assert part.extras is not None
         assert part.extras.mapped is not None
-        told = dict(part.extras.mapped.told())
-        for at, row in enumerate(part.rows):
-            if at in told:
-                self._settle(part.place + at, told[at])
-            else:
-                self._context.copy().run(self._send_singly, part.place + at, [row], part.deadline)
+        told = part.extras.mapped.told()
+        for at, outcome in told.items():
+            self._settle(part.place + at, outcome)
+        self._repeat(part, [at for at in range(len(part.rows)) if at not in told])
+
+    def _repeat(self, part: PartOfMap, places: list[int]) -> None:
+        """Send the calls at these indices of a part again, as single calls."""
+        for at in places:
+            self._context.copy().run(
+                self._send_singly, part.place + at, part.rows[at : at + 1], part.deadline
+            )
 
     def _send_singly(self, place: int, rows: Sequence[Row], deadline: float | None = None) -> None:
         """Send each row as a single call: a row may be too large for a message of many.

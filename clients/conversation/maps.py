@@ -47,9 +47,9 @@ class MapOutcomes:
             self.left = len(self.outcomes)
             self.outcomes = [_MISSING] * self.left
 
-    def told(self) -> list[tuple[int, Any]]:
+    def told(self) -> dict[int, Any]:
         """The outcomes received so far, from any server, each with its index."""
-        return [(place, one) for place, one in enumerate(self._known()) if one is not _MISSING]
+        return {place: one for place, one in enumerate(self._known()) if one is not _MISSING}
 
     def _known(self) -> list[Any]:
         pairs = zip(self.outcomes, self.earlier, strict=True)
