@@ -17,8 +17,6 @@ copyright = "the ringback authors"  # noqa: A001 - Sphinx's name
 release = version = ringback.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = ["reference/options.py"]
-nitpicky = False
 default_role = "code"  # docstrings put names into single backticks
 
 myst_heading_anchors = 4
@@ -32,7 +30,6 @@ maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = f"ringback {release}"
-html_static_path: list[str] = []
 
 # Pages outside this folder that the site has under another name; directories are the pages that
 # list them.

@@ -228,6 +228,11 @@ def starting(module: str, *args: str, cwd: Path) -> Iterator[Started]:
         started.kill()
 
 
+def serving(home: Path, *options: str, cwd: Path) -> contextlib.AbstractContextManager[Started]:
+    """`ringback serve` of the service of these tests."""
+    return starting("ringback", "serve", f"{home}/calc.py:service", *options, cwd=cwd)
+
+
 def wait_for(path: Path, started: Started) -> None:
     """Until the handler has left its mark."""
     deadline = time.monotonic() + DEADLINE
@@ -297,10 +302,8 @@ def is_ready(line: str, loop: str) -> bool:
 def test_serve_prints_its_ready_line_and_drains_on_sigint_with_0(
     loop: str, home: Path, tmp_path: Path
 ) -> None:
-    with starting(
-        "ringback",
-        "serve",
-        f"{home}/calc.py:service",
+    with serving(
+        home,
         "--backend",
         loop,
         "--bind",
@@ -324,10 +327,8 @@ def test_serve_finishes_accepted_calls_before_it_ends(
 ) -> None:
     mark = tmp_path / "mark"
     (tmp_path / "caller").mkdir()
-    with starting(
-        "ringback",
-        "serve",
-        f"{home}/calc.py:service",
+    with serving(
+        home,
         "--backend",
         loop,
         "--bind",
@@ -345,9 +346,7 @@ def test_serve_finishes_accepted_calls_before_it_ends(
 
 
 def test_serve_drains_on_sigterm_with_0(home: Path, tmp_path: Path) -> None:
-    with starting(
-        "ringback", "serve", f"{home}/calc.py:service", "--bind", ANY_PORT, cwd=tmp_path
-    ) as started:
+    with serving(home, "--bind", ANY_PORT, cwd=tmp_path) as started:
         started.lines(1)
         ended = started.finish(signal.SIGTERM)
     assert ended.status == 0, ended
@@ -370,7 +369,7 @@ def test_a_ready_line_needs_no_locale(
 
 def test_serve_prints_a_ready_line_for_each_bind(home: Path, tmp_path: Path) -> None:
     binds = ("--bind", ANY_PORT, "--bind", ANY_PORT, "--bind", f"ipc://{tmp_path}/s")
-    with starting("ringback", "serve", f"{home}/calc.py:service", *binds, cwd=tmp_path) as started:
+    with serving(home, *binds, cwd=tmp_path) as started:
         lines = started.lines(3)
         assert is_ready(lines[0], "asyncio")
         assert is_ready(lines[1], "asyncio")
@@ -383,9 +382,7 @@ def test_serve_prints_a_ready_line_for_each_bind(home: Path, tmp_path: Path) -> 
 
 def test_serve_prints_the_endpoint_it_was_given(home: Path, tmp_path: Path) -> None:
     endpoint = free_endpoint()
-    with starting(
-        "ringback", "serve", f"{home}/calc.py:service", "--bind", endpoint, cwd=tmp_path
-    ) as started:
+    with serving(home, "--bind", endpoint, cwd=tmp_path) as started:
         assert started.lines(1) == [f"ringback: calc on {endpoint} (asyncio)"]
 
 
@@ -581,9 +578,7 @@ def test_serve_says_in_one_line_that_a_port_is_in_use(loop: str, home: Path) -> 
 
 def test_serve_says_in_one_line_that_an_ipc_path_is_in_use(home: Path, tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/s"
-    with starting(
-        "ringback", "serve", f"{home}/calc.py:service", "--bind", endpoint, cwd=tmp_path
-    ) as started:
+    with serving(home, "--bind", endpoint, cwd=tmp_path) as started:
         started.lines(1)
         outcome = run_module("ringback", "serve", "calc:service", "--bind", endpoint, cwd=home)
         assert_one_line(outcome, endpoint, "in use", status=3)

@@ -37,9 +37,8 @@ COLUMNS = 100
 _PROSE = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", -1)}
 
 
-def prose(path: Path) -> Iterator[tuple[int, str]]:
+def prose(path: Path, text: str) -> Iterator[tuple[int, str]]:
     """The lines of comments and strings, or of a page outside of its code blocks, with their numbers."""
-    text = path.read_text()
     if path.suffix == ".py":
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type in _PROSE:
@@ -52,27 +51,11 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line
 
 
-def long_lines(path: Path) -> Iterator[int]:
-    """The numbers of lines that are too long, but for tables, links, commands and what tools need in one line."""
-    code = False
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        code ^= path.suffix == ".md" and line.lstrip().startswith("```")
-        forced = "://" in line or (
-            path.suffix == ".md"
-            and (
-                code
-                or line.lstrip().startswith("|")
-                or "](" in line
-                or line.lstrip("- ").startswith("`")
-            )
-        )
-        if (
-            len(line) > COLUMNS
-            and not forced
-            and "# noqa" not in line
-            and "# type: ignore" not in line
-        ):
-            yield number
+def is_forced(path: Path, line: str) -> bool:
+    """Whether a line may be long: tables, links, commands, and what tools need in one line."""
+    if path.suffix == ".py":
+        return any(mark in line for mark in ("://", "# noqa", "# type: ignore"))
+    return "://" in line or "](" in line or line.lstrip("- ").startswith(("|", "`"))
 
 
 def main() -> int:
@@ -85,15 +68,18 @@ def main() -> int:
         path = ROOT / name
         if path == Path(__file__) or not path.exists():
             continue
-        if not name.startswith("tests/"):
-            problems += [
-                f"{name}:{number}: more than {COLUMNS} columns" for number in long_lines(path)
-            ]
-        for number, line in prose(path):
+        text, test = path.read_text(), name.startswith("tests/")
+        lines = enumerate(text.splitlines(), 1) if path.suffix == ".py" else prose(path, text)
+        problems += [
+            f"{name}:{number}: more than {COLUMNS} columns"
+            for number, line in lines
+            if len(line) > COLUMNS and not test and not is_forced(path, line)
+        ]
+        for number, line in prose(path, text):
             for pattern, better in NAMES.items():
                 if re.search(pattern, line, re.IGNORECASE):
                     problems.append(f"{name}:{number}: say {better}: {line.strip()}")
-            if path.suffix == ".py" and not name.startswith("tests/") and HEADS.search(line):
+            if path.suffix == ".py" and not test and HEADS.search(line):
                 heads.append(f"{name}:{number}: give the clause a noun: {line.strip()}")
     if len(heads) > CLAUSES:
         problems += heads

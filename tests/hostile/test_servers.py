@@ -167,6 +167,16 @@ def test_a_call_ends_with_an_error_of_ours_in_its_time(style, name):
     assert resident(os.getpid()) < before + 64 * MIB
 
 
+def converse(connection: socket.socket, *parts: tuple[bytes, *tuple[Any, ...]]) -> None:
+    """Greet a client. Then send the messages of each part once its word has come."""
+    connection.sendall(GREETING + ready(kind=b"ROUTER"))
+    heard = b""
+    for word, *messages in parts:
+        while word not in heard:
+            heard += received(connection)
+        connection.sendall(zmtp(said(*messages)[0]))
+
+
 @contextmanager
 def unread(reads: threading.Event) -> Iterator[str]:
     """A server that gives a call credit without end, and does not read its items before `reads`;
@@ -176,15 +186,11 @@ def unread(reads: threading.Event) -> Iterator[str]:
     def serve() -> None:
         connection, _ = listening.accept()
         with connection:
-            connection.sendall(GREETING + ready(kind=b"ROUTER"))
-            heard = b""
-            for word, answer in (
+            converse(
+                connection,
                 (b"RBK", Welcome(b"s" * 16, "s", 1 << 24, 100, {})),
                 (b"take", Credit(1, 1 << 40)),
-            ):
-                while word not in heard:
-                    heard += received(connection)
-                connection.sendall(zmtp(said(answer)[0]))
+            )
             reads.wait(SOON)
             taken = 0
             while taken < 100 * MIB and (some := connection.recv(1 << 20)):
@@ -355,15 +361,11 @@ def test_what_a_lost_server_has_told_of_a_map_stays_where_the_next_takes_none(st
         """
         connection, _ = listening.accept()
         with listening, connection:
-            connection.sendall(GREETING + ready(kind=b"ROUTER"))
-            heard = b""
-            for word, answers in (
-                (b"RBK", [msgspec.structs.replace(reads, about=About(max_mapped=100))]),
-                (b"add", [Mapped(1, 0, value([3])), Mapped(1, 2, value([3]))]),
-            ):
-                while word not in heard:
-                    heard += received(connection)
-                connection.sendall(zmtp(said(*answers)[0]))
+            converse(
+                connection,
+                (b"RBK", msgspec.structs.replace(reads, about=About(max_mapped=100))),
+                (b"add", Mapped(1, 0, value([3])), Mapped(1, 2, value([3]))),
+            )
         next_server.enter_context(hostile(answer, [said(reads)], endpoint))
 
     def script() -> Iterator[Any]:
