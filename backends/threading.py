@@ -437,7 +437,7 @@ class ThreadingLoop(BlockingLoop):
                             self._promote()
 
     def _drive(self, gate: DrivingGate) -> None:
-        """Wait for events and timers, and run what is due, until the gate is open."""
+        """Wait for events and timers, and run those that are due, until the gate is open."""
         lock, poll, waker = self.lock, self.poller.poll, self._pipe[0]
         watched, writable, timers = self.watched, self._watched_writable, self._timers
         while True:

@@ -302,14 +302,7 @@ def is_ready(line: str, loop: str) -> bool:
 def test_serve_prints_its_ready_line_and_drains_on_sigint_with_0(
     loop: str, home: Path, tmp_path: Path
 ) -> None:
-    with serving(
-        home,
-        "--backend",
-        loop,
-        "--bind",
-        ANY_PORT,
-        cwd=tmp_path,
-    ) as started:
+    with serving(home, "--backend", loop, "--bind", ANY_PORT, cwd=tmp_path) as started:
         (line,) = started.lines(1)
         assert is_ready(line, loop)
         endpoint = line.split()[3]
@@ -327,14 +320,7 @@ def test_serve_finishes_accepted_calls_before_it_ends(
 ) -> None:
     mark = tmp_path / "mark"
     (tmp_path / "caller").mkdir()
-    with serving(
-        home,
-        "--backend",
-        loop,
-        "--bind",
-        ANY_PORT,
-        cwd=tmp_path,
-    ) as started:
+    with serving(home, "--backend", loop, "--bind", ANY_PORT, cwd=tmp_path) as started:
         endpoint = started.lines(1)[0].split()[3]
         call = ("call", endpoint, "started", str(mark), "0.5")
         with starting("ringback", *call, cwd=tmp_path / "caller") as caller:

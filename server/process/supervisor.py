@@ -164,7 +164,9 @@ class Supervisor:
             self._start(0)  # the others once it serves: they would fail for the same reason
             while self._workers or not self._stopping:
                 for key, _ in self._selector.select(self._seconds_to_wait()):
-                    if self._selector.get_map().get(key.fd) is key:  # else an earlier one removed it
+                    if (
+                        self._selector.get_map().get(key.fd) is key
+                    ):  # else an earlier one removed it
                         key.data()
                 self._run_timers()
         finally:
